@@ -1,0 +1,30 @@
+"""The program: settings in, a mail host out."""
+
+import pulumi
+
+from components.mail_host import MailHost, MailHostArgs
+from model import settings as model_settings
+
+
+def main() -> None:
+    """Declare the mail host of the selected stack.
+
+    Raises:
+        pulumi.RunError: The configuration is wrong; every problem is named.
+    """
+    try:
+        settings = model_settings.load(stack_config())
+    except model_settings.SettingsError as error:
+        raise pulumi.RunError(str(error)) from error
+    host = MailHost("mail", MailHostArgs(settings=settings))
+    pulumi.export("hostname", host.hostname)
+
+
+def stack_config() -> dict[str, str]:
+    """Return every key of the project's namespace: `pulumi.Config` cannot list them, and a typo must be seen."""
+    prefix = f"{pulumi.get_project()}:"
+    known = pulumi.runtime.get_config_env() | pulumi.runtime.config.CONFIG.get()
+    return {key.removeprefix(prefix): value for key, value in known.items() if key.startswith(prefix)}
+
+
+main()

@@ -1,0 +1,67 @@
+"""The TLS certificate both daemons serve, from an ACME server (RFC 8555) by HTTP-01."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.remote import RemoteHost, command
+from components.service import Service, ServiceArgs
+from model import certbot
+from model.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateArgs:
+    """Inputs of `Certificate`."""
+
+    host: RemoteHost
+    settings: Settings
+    helper: pulumi.Resource
+    packages: pulumi.Resource
+    reachable: Sequence[pulumi.Resource]
+    """The host name resolves everywhere and port 80 is open: an ACME server counts failed attempts."""
+
+
+class RenewalHook(Service):
+    """Owns /etc/letsencrypt/renewal-hooks/deploy/mailhost: Postfix and Dovecot load a renewed certificate."""
+
+    def __init__(self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(
+            "mailhost:index:RenewalHook",
+            name,
+            ServiceArgs(
+                host=args.host,
+                service="certificate",
+                files=certbot.files(args.settings),
+                stage_after=[args.helper],
+                apply_after=[args.packages],
+            ),
+            opts,
+        )
+
+
+class Certificate(pulumi.ComponentResource):
+    """Obtains the certificate of the host name and keeps it renewed by certbot's timer.
+
+    Destroy leaves certificates, keys and the ACME account: issuing is rate-limited.
+    """
+
+    issued: pulumi.Resource
+    """Depend on it to read /etc/letsencrypt/live/HOSTNAME."""
+
+    def __init__(self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mailhost:index:Certificate", name, {}, opts)
+        settings = args.settings
+        hook = RenewalHook(f"{name}-hook", args, pulumi.ResourceOptions(parent=self))
+        self.issued = command(
+            f"{name}-issue",
+            args.host,
+            [
+                *("mailhostctl", "certificate", settings.hostname),
+                *("--server", settings.acme.server, "--contact", settings.acme.contact),
+            ],
+            # Conditions of the world, not values: the hook in place, the name visible, the port open.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[hook.applied, *args.reachable]),
+        )
+        self.register_outputs({})

@@ -1,0 +1,77 @@
+"""DNS records at Cloudflare, and the wait until every authoritative server shows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.cloudflare import DnsRecord
+from components.remote import RemoteHost, command
+from model.records import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnsRecordsArgs:
+    """Inputs of `DnsRecords`."""
+
+    zone_id: pulumi.Input[str]
+    records: Sequence[Record]
+    after: Sequence[pulumi.Resource] = ()
+    """What must exist before the records invite the world."""
+
+
+class DnsRecords(pulumi.ComponentResource):
+    """Publishes a group of records that share one condition. Owns nothing on the host."""
+
+    records: dict[str, DnsRecord]
+    """The published records by `Record.key`."""
+
+    def __init__(self, name: str, args: DnsRecordsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mailhost:index:DnsRecords", name, {}, opts)
+        self.records = {
+            record.key: DnsRecord(
+                f"{name}-{record.key}",
+                zone_id=args.zone_id,
+                name=record.name,
+                type_=record.type,
+                content=record.content,
+                ttl=record.ttl,
+                priority=record.priority,
+                parent=self,
+                # No value flows from the conditions into a record.
+                depends_on=args.after,
+            )
+            for record in args.records
+        }
+        self.register_outputs({"records": [record.name for record in args.records]})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnsWaitArgs:
+    """Inputs of `DnsWait`."""
+
+    host: RemoteHost
+    zone: str
+    name: str
+    type: str
+    content: pulumi.Input[str]
+    """The published record's own content output, which carries the dependency."""
+    after: Sequence[pulumi.Resource]
+
+
+class DnsWait(pulumi.ComponentResource):
+    """Waits until every authoritative server of the zone answers with the record, asked from the host itself."""
+
+    visible: pulumi.Resource
+    """Depend on it to run only once the record is visible."""
+
+    def __init__(self, name: str, args: DnsWaitArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mailhost:index:DnsWait", name, {}, opts)
+        self.visible = command(
+            f"{name}-wait",
+            args.host,
+            ["mailhostctl", "wait-dns", args.name, args.type, "-", "--zone", args.zone],
+            stdin=args.content,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
+        )
+        self.register_outputs({})

@@ -1,0 +1,45 @@
+"""Dovecot: IMAP, POP3, local delivery and the password check for submission."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.remote import RemoteHost
+from components.service import Service, ServiceArgs
+from model import dovecot
+from model.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class DovecotArgs:
+    """Inputs of `Dovecot`."""
+
+    host: RemoteHost
+    settings: Settings
+    helper: pulumi.Resource
+    packages: pulumi.Resource
+    certificate: pulumi.Resource
+    accounts: pulumi.Resource
+
+
+class Dovecot(Service):
+    """Owns /etc/dovecot/dovecot.conf, the user vmail, and the auth and LMTP sockets in Postfix's chroot.
+
+    Listens on 143, 993, 110 and 995 as configured. Mail lives in /var/vmail, which destroy never touches.
+    """
+
+    def __init__(self, name: str, args: DovecotArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(
+            "mailhost:index:Dovecot",
+            name,
+            ServiceArgs(
+                host=args.host,
+                service="dovecot",
+                files=dovecot.files(args.settings),
+                health=dovecot.health(args.settings),
+                requires=dovecot.requires(args.settings),
+                stage_after=[args.helper],
+                apply_after=[args.packages, args.certificate, args.accounts],
+            ),
+            opts,
+        )

@@ -1,0 +1,54 @@
+"""OpenDKIM: signs what the host's users send."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.remote import RemoteHost
+from components.service import SecretFile, Service, ServiceArgs
+from model import opendkim
+from model.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenDkimArgs:
+    """Inputs of `OpenDkim`."""
+
+    host: RemoteHost
+    settings: Settings
+    private_key: pulumi.Input[str]
+    helper: pulumi.Resource
+    packages: pulumi.Resource
+    published: Sequence[pulumi.Resource]
+    """The key's record is visible: a signature nobody can verify is worse than none."""
+
+
+class OpenDkim(Service):
+    """Owns /etc/opendkim.conf, /etc/opendkim/, the key in /etc/dkimkeys/ and the milter socket in Postfix's chroot.
+
+    Not the DNS record (see `DkimKey`).
+    """
+
+    def __init__(self, name: str, args: OpenDkimArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(
+            "mailhost:index:OpenDkim",
+            name,
+            ServiceArgs(
+                host=args.host,
+                service="opendkim",
+                files=opendkim.files(args.settings),
+                secret_files=[
+                    SecretFile(
+                        path=opendkim.private_key_path(args.settings),
+                        content=args.private_key,
+                        mode="0600",
+                        owner="opendkim:opendkim",
+                    )
+                ],
+                health=opendkim.health(args.settings),
+                stage_after=[args.helper],
+                apply_after=[args.packages, *args.published],
+            ),
+            opts,
+        )

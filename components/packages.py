@@ -1,0 +1,41 @@
+"""The Debian packages, in one apt transaction that starts nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.remote import RemoteHost, command
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagesArgs:
+    """Inputs of `Packages`."""
+
+    host: RemoteHost
+    names: Sequence[str]
+    after: Sequence[pulumi.Resource]
+
+
+class Packages(pulumi.ComponentResource):
+    """Installs the daemons without starting them: each starts once its configuration is applied.
+
+    Destroy leaves the packages installed: removing one could take the operator's own along.
+    """
+
+    versions: pulumi.Output[str]
+    """Installed versions, one `name version` per line."""
+    installed: pulumi.Resource
+
+    def __init__(self, name: str, args: PackagesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mailhost:index:Packages", name, {}, opts)
+        install = command(
+            f"{name}-install",
+            args.host,
+            ["mailhostctl", "packages", *args.names],
+            # The helper's output is its digest, which must not reinstall packages.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
+        )
+        self.installed = install
+        self.versions = install.stdout
+        self.register_outputs({"versions": self.versions})

@@ -1,0 +1,46 @@
+"""Postfix: receives mail for the domain and sends its users' mail."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.remote import RemoteHost
+from components.service import Service, ServiceArgs
+from model import postfix
+from model.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostfixArgs:
+    """Inputs of `Postfix`."""
+
+    host: RemoteHost
+    settings: Settings
+    helper: pulumi.Resource
+    packages: pulumi.Resource
+    certificate: pulumi.Resource
+    dovecot: pulumi.Resource
+    signer: pulumi.Resource
+
+
+class Postfix(Service):
+    """Owns main.cf, master.cf and the maps in /etc/postfix. Listens on 25, 587 and 465 as configured.
+
+    Starts once the certificate exists, Dovecot answers on its sockets and the signer on its own.
+    """
+
+    def __init__(self, name: str, args: PostfixArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(
+            "mailhost:index:Postfix",
+            name,
+            ServiceArgs(
+                host=args.host,
+                service="postfix",
+                files=postfix.files(args.settings),
+                health=postfix.health(args.settings),
+                requires=postfix.requires(args.settings),
+                stage_after=[args.helper],
+                apply_after=[args.packages, args.certificate, args.dovecot, args.signer],
+            ),
+            opts,
+        )

@@ -1,0 +1,107 @@
+"""A daemon and its files: staged one by one, applied together.
+
+Every daemon's component is a `Service`. Staging never touches a live file; the one apply has the digests of all files
+in its input, so it runs exactly when one of them changed, and the host validates, swaps, reloads and checks as one
+transaction (see host/mailhostctl).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.remote import RemoteHost, command
+from model.files import ConfigFile
+from model.manifest import manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretFile:
+    """A file whose content is secret: never shown, neither it nor its digest."""
+
+    path: str
+    content: pulumi.Input[str]
+    mode: str = "0600"
+    owner: str = "root:root"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceArgs:
+    """Inputs of `Service`."""
+
+    host: RemoteHost
+    service: str
+    """The service's name to mailhostctl."""
+    files: Sequence[ConfigFile]
+    secret_files: Sequence[SecretFile] = ()
+    health: Sequence[str] = ()
+    """Probes that must succeed after a reload, in mailhostctl's notation."""
+    requires: Sequence[str] = ()
+    """Paths that must exist on the host before the files may go live."""
+    stage_after: Sequence[pulumi.Resource]
+    apply_after: Sequence[pulumi.Resource] = ()
+
+
+class Service(pulumi.ComponentResource):
+    """Stages the files of one daemon under /var/lib/mailhost and applies them as a new generation.
+
+    The files are staged one after another, so that a service holds one SSH connection at a time.
+    """
+
+    applied: pulumi.Resource
+    """Depend on it to run only once the daemon runs with this configuration and answers."""
+
+    def __init__(self, token: str, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(token, name, {}, opts)
+        previous = list(args.stage_after)
+        files: list[ConfigFile | SecretFile] = [*args.files, *args.secret_files]
+        for file in files:
+            previous = [self._stage(name, args, file, after=previous)]
+        self.applied = command(
+            f"{name}-apply",
+            args.host,
+            ["mailhostctl", "apply", args.service],
+            stdin=_manifest(args),
+            delete=["mailhostctl", "remove", args.service],
+            # The manifest carries the digests; the files themselves and the conditions must be there first.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*previous, *args.apply_after]),
+        )
+        self.register_outputs({})
+
+    def _stage(
+        self,
+        name: str,
+        args: ServiceArgs,
+        file: ConfigFile | SecretFile,
+        *,
+        after: Sequence[pulumi.Resource],
+    ) -> pulumi.Resource:
+        content = pulumi.Output.secret(file.content) if isinstance(file, SecretFile) else file.content
+        return command(
+            f"{name}-{_slug(file.path, args.service)}",
+            args.host,
+            ["mailhostctl", "stage", args.service, file.path, "--mode", file.mode, "--owner", file.owner],
+            stdin=content,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+        )
+
+
+def _manifest(args: ServiceArgs) -> pulumi.Input[str]:
+    """Keep a manifest without secrets a plain text, so that a preview shows it line by line."""
+    if not args.secret_files:
+        return manifest(args.files, args.health, args.requires)
+
+    def with_secrets(contents: list[str]) -> str:
+        secret = [
+            ConfigFile(path=file.path, content=content, mode=file.mode, owner=file.owner)
+            for file, content in zip(args.secret_files, contents, strict=True)
+        ]
+        return manifest([*args.files, *secret], args.health, args.requires)
+
+    return pulumi.Output.all(*(pulumi.Output.secret(file.content) for file in args.secret_files)).apply(with_secrets)
+
+
+def _slug(path: str, service: str) -> str:
+    """Turn /etc/postfix/main.cf of service postfix into main-cf."""
+    return re.sub(r"[^a-z0-9]+", "-", path.removeprefix("/etc/").removeprefix(f"{service}/").lower()).strip("-")

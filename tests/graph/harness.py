@@ -1,0 +1,200 @@
+"""Runs the whole program against a recording mock of the engine.
+
+Each run is fresh: its own event loop, its own root stack, `__main__.py` from the start.
+"""
+
+import asyncio
+import json
+import runpy
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from google.protobuf.json_format import MessageToDict
+from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
+
+ROOT = Path(__file__).parents[2]
+_SECRET_KEY = "4dabf18193072939515e22adb298388d"  # noqa: S105 because it is the SDK's marker of a secret, not one
+_SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 because it is the SDK's marker of a secret, not one
+
+PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nnot a key, but as secret as one\n-----END RSA PRIVATE KEY-----\n"
+ZONE_ID = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One resource as the program registered it."""
+
+    urn: str
+    type: str
+    name: str
+    parent: str
+    custom: bool
+    version: str
+    delete_before_replace: bool
+    dependencies: frozenset[str]
+    property_dependencies: Mapping[str, frozenset[str]]
+    inputs: Mapping[str, Any]
+
+    def text(self, name: str) -> str:
+        """Return an input as text, whether it is secret or not."""
+        value = self.inputs.get(name, "")
+        return str(value["value"] if is_secret(value) else value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """What one run registered."""
+
+    resources: Mapping[str, Seen]
+    outputs: Mapping[str, Mapping[str, Any]]
+    """By URN, of those that registered outputs."""
+    exports: Mapping[str, Any]
+    calls: tuple[str, ...]
+
+    def named(self, name: str) -> Seen:
+        """Return the one resource of this name."""
+        found = [seen for seen in self.resources.values() if seen.name == name and seen.custom]
+        assert len(found) == 1, f"{name}: {len(found)} of {sorted(seen.name for seen in self.resources.values())}"
+        return found[0]
+
+    def of_type(self, token: str) -> list[Seen]:
+        """Return the resources of one type in order of registration."""
+        return [seen for seen in self.resources.values() if seen.type == token]
+
+    def before(self, seen: Seen) -> frozenset[str]:
+        """Return the URNs of everything that must be done before `seen`, transitively, parents' conditions included."""
+        done: set[str] = set()
+        open_ends = [seen.urn]
+        while open_ends:
+            current = self.resources.get(open_ends.pop())
+            if current is None:
+                continue
+            for urn in (*current.dependencies, current.parent):
+                if urn and urn not in done:
+                    done.add(urn)
+                    open_ends.append(urn)
+        return frozenset(done)
+
+    def waits_for(self, later: str, earlier: str) -> bool:
+        """Say whether the resource `later` runs only once `earlier` is done."""
+        return self.named(earlier).urn in self.before(self.named(later))
+
+    def commands(self) -> Iterator[Seen]:
+        """Yield everything that opens an SSH connection."""
+        for seen in self.resources.values():
+            if seen.type.startswith("command:remote:"):
+                yield seen
+
+
+@dataclass
+class _Provider(Mocks):
+    """Answers like the providers: computed values only when something is really created."""
+
+    preview: bool
+    public_key: str
+    calls: list[str] = field(default_factory=list)
+
+    def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        state = dict(args.inputs)
+        if not self.preview:
+            if args.typ == "tls:index/privateKey:PrivateKey":
+                # Mocks know nothing of the provider's own secret outputs.
+                state |= {"privateKeyPem": pulumi.Output.secret(PRIVATE_KEY), "publicKeyPem": self.public_key}
+            if args.typ == "command:remote:Command":
+                state |= {"stdout": "", "stderr": ""}
+        return f"{args.name}-id", state
+
+    def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
+        self.calls.append(args.token)
+        return {"zoneId": ZONE_ID, "id": ZONE_ID}, []
+
+
+class _Recorder(MockMonitor):
+    def __init__(self, mocks: Mocks) -> None:
+        super().__init__(mocks)
+        self.seen: list[Seen] = []
+        self.registered: dict[str, Mapping[str, Any]] = {}
+
+    def RegisterResource(self, request: Any) -> Any:
+        response = super().RegisterResource(request)
+        self.seen.append(
+            Seen(
+                urn=response.urn,
+                type=request.type,
+                name=request.name,
+                parent=request.parent,
+                custom=request.custom,
+                version=request.version,
+                delete_before_replace=request.deleteBeforeReplace,
+                dependencies=frozenset(request.dependencies),
+                property_dependencies={
+                    name: frozenset(value.urns) for name, value in request.propertyDependencies.items()
+                },
+                inputs=MessageToDict(request.object),
+            )
+        )
+        return response
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:
+        self.registered[request.urn] = MessageToDict(request.outputs)
+        return super().RegisterResourceOutputs(request)
+
+
+def run(config: Mapping[str, object], *, secret_keys: tuple[str, ...] = (), preview: bool = False) -> Graph:
+    """Run the program with `config` (keys without namespace) and return what it registered."""
+    flat = {
+        key if ":" in key else f"mailhost:{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in config.items()
+    }
+    with _event_loop():
+        pulumi.runtime.set_all_config(flat, [f"mailhost:{key}" for key in secret_keys])
+        # Otherwise the previous run's exports are still there.
+        pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type] # because the SDK means it so
+        provider = _Provider(preview=preview, public_key=PUBLIC_KEY)
+        recorder = _Recorder(provider)
+        set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
+
+        @pulumi.runtime.test
+        def body() -> None:
+            runpy.run_path(str(ROOT / "__main__.py"))
+
+        body()
+        exports = dict(getattr(pulumi.runtime.get_root_resource(), "outputs", {}))
+    urns = [seen.urn for seen in recorder.seen]
+    assert len(urns) == len(set(urns)), "two resources share a URN"
+    return Graph(
+        resources={seen.urn: seen for seen in recorder.seen},
+        outputs=recorder.registered,
+        exports=exports,
+        calls=tuple(provider.calls),
+    )
+
+
+@contextmanager
+def _event_loop() -> Iterator[None]:
+    """A loop for the run and one for the SDK's worker thread, which makes but never closes its own."""
+    loop, workers = asyncio.new_event_loop(), asyncio.new_event_loop()
+    # One worker: resources register in the program's order.
+    executor = ThreadPoolExecutor(max_workers=1, initializer=asyncio.set_event_loop, initargs=(workers,))
+    loop.set_default_executor(executor)
+    asyncio.set_event_loop(loop)
+    try:
+        yield
+    finally:
+        executor.shutdown()
+        workers.close()
+        loop.close()
+        asyncio.set_event_loop(None)
+
+
+def is_secret(value: object) -> bool:
+    """Say whether a registered input is marked secret."""
+    return isinstance(value, Mapping) and value.get(_SECRET_KEY) == _SECRET
+
+
+PUBLIC_KEY = (Path(__file__).parent / "public_key.pem").read_text(encoding="ascii")

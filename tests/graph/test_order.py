@@ -1,0 +1,138 @@
+"""What waits for what, transitively: the order of DESIGN as real dependencies."""
+
+import pytest
+
+from model.settings import load
+from tests.graph.conftest import CONFIG
+from tests.graph.harness import Graph, Seen, run
+
+FACTS = "mail-host-facts"
+HELPER = "mail-host-install-helper"
+PACKAGES = "mail-packages-install"
+HOST_A = "mail-address-a-host"
+HOST_AAAA = "mail-address-aaaa-host"
+WAIT_A = "mail-a-host-visible-wait"
+WAIT_AAAA = "mail-aaaa-host-visible-wait"
+FIREWALL = "mail-firewall-apply"
+HOOK = "mail-certificate-hook-apply"
+CERTIFICATE = "mail-certificate-issue"
+KEY = "mail-dkim-rsa"
+DKIM_RECORD = "mail-dkim-txt"
+WAIT_DKIM = "mail-dkim-visible-wait"
+OPENDKIM = "mail-opendkim-apply"
+ACCOUNTS = "mail-accounts-apply"
+DOVECOT = "mail-dovecot-apply"
+POSTFIX = "mail-postfix-apply"
+MX = "mail-invitation-mx"
+CHECK = "mail-check"
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier"),
+    [
+        (HELPER, FACTS),  # a machine of the wrong kind gets no file of ours
+        (PACKAGES, HELPER),
+        (WAIT_A, HOST_A),
+        (WAIT_AAAA, HOST_AAAA),
+        (CERTIFICATE, WAIT_A),  # an ACME server counts failed attempts
+        (CERTIFICATE, WAIT_AAAA),
+        (CERTIFICATE, FIREWALL),  # port 80
+        (CERTIFICATE, HOOK),
+        (CERTIFICATE, PACKAGES),
+        (DKIM_RECORD, KEY),
+        (WAIT_DKIM, DKIM_RECORD),
+        (OPENDKIM, WAIT_DKIM),  # signing only when the world can verify
+        (OPENDKIM, KEY),
+        (DOVECOT, CERTIFICATE),
+        (DOVECOT, ACCOUNTS),
+        (POSTFIX, CERTIFICATE),
+        (POSTFIX, DOVECOT),  # its sockets for SASL and LMTP
+        (POSTFIX, OPENDKIM),  # mail never leaves unsigned
+        (MX, POSTFIX),  # mail is invited only when the house is open
+        (CHECK, MX),
+        (CHECK, FIREWALL),
+    ],
+)
+def test_the_effect_waits_for_its_cause(graph: Graph, later: str, earlier: str) -> None:
+    assert graph.waits_for(later, earlier)
+    assert not graph.waits_for(earlier, later)
+
+
+@pytest.mark.parametrize("key", ["mail-policy-spf", "mail-policy-dmarc"])
+def test_policy_records_wait_for_nothing_on_the_host(graph: Graph, key: str) -> None:
+    before = graph.before(graph.named(key))
+    assert not [seen.urn for seen in graph.commands() if seen.urn in before]
+
+
+def test_the_dkim_record_carries_the_generated_key_as_a_value(graph: Graph) -> None:
+    record = graph.named(DKIM_RECORD)
+    assert graph.named(KEY).urn in record.property_dependencies["content"]
+    assert "v=DKIM1" in record.text("content")
+
+
+@pytest.mark.parametrize(("wait", "record"), [(WAIT_A, HOST_A), (WAIT_AAAA, HOST_AAAA), (WAIT_DKIM, DKIM_RECORD)])
+def test_the_wait_looks_for_what_was_published(graph: Graph, wait: str, record: str) -> None:
+    assert graph.named(record).urn in graph.named(wait).property_dependencies["stdin"]
+    assert graph.named(wait).text("stdin") == graph.named(record).text("content")
+
+
+def test_staging_does_not_wait_for_packages_or_the_world(graph: Graph) -> None:
+    # The files travel while apt works: that is what makes a fresh run quick.
+    staged = [seen for seen in graph.commands() if " stage " in seen.text("create")]
+    assert len(staged) >= 15
+    for seen in staged:
+        before = graph.before(seen)
+        assert graph.named(HELPER).urn in before
+        assert graph.named(PACKAGES).urn not in before
+
+
+def test_each_apply_waits_for_all_its_files(graph: Graph) -> None:
+    for apply in (seen for seen in graph.commands() if " apply " in seen.text("create")):
+        service = apply.text("create").split()[-1]
+        before = graph.before(apply)
+        for staged in graph.commands():
+            if f" stage {service} " in staged.text("create"):
+                assert staged.urn in before, (apply.name, staged.name)
+
+
+def test_at_most_eight_commands_can_run_at_once(graph: Graph) -> None:
+    assert _width(graph, list(graph.commands())) <= 8
+
+
+def test_a_file_that_is_gone_is_no_link(graph: Graph) -> None:
+    without_ipv6 = run({key: value for key, value in CONFIG.items() if key != "ipv6"}, secret_keys=("mailboxes",))
+    assert without_ipv6.waits_for(CERTIFICATE, WAIT_A)
+    assert len(without_ipv6.resources) < len(graph.resources)
+
+
+def test_a_given_zone_id_needs_no_lookup(graph: Graph) -> None:
+    zone_id = "f" * 32
+    given = run(CONFIG | {"dns": {"zoneId": zone_id}}, secret_keys=("mailboxes",))
+    assert graph.calls == ("cloudflare:index/getZone:getZone",)
+    assert given.calls == ()
+    assert given.named(MX).text("zoneId") == zone_id
+
+
+def test_the_configuration_of_these_tests_is_valid() -> None:
+    raw = {key: value for key, value in CONFIG.items() if isinstance(value, str)}
+    with pytest.raises(Exception, match="mailboxes"):
+        load(raw)
+
+
+def _width(graph: Graph, seen: list[Seen]) -> int:
+    """Return the size of the largest set in which nothing waits for another (Dilworth: n minus a maximum matching)."""
+    before = {one.urn: graph.before(one) for one in seen}
+    successors = {one.urn: [other.urn for other in seen if one.urn in before[other.urn]] for one in seen}
+    matched: dict[str, str] = {}
+
+    def augment(urn: str, tried: set[str]) -> bool:
+        for successor in successors[urn]:
+            if successor in tried:
+                continue
+            tried.add(successor)
+            if successor not in matched or augment(matched[successor], tried):
+                matched[successor] = urn
+                return True
+        return False
+
+    return len(seen) - sum(augment(urn, set()) for urn in successors)

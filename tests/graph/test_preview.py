@@ -1,0 +1,24 @@
+"""The first preview shows all that can be known."""
+
+from tests.graph.harness import Graph
+
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+
+
+def test_only_what_the_generated_key_makes_is_unknown(preview: Graph) -> None:
+    unknown = {
+        (seen.name, name)
+        for seen in preview.resources.values()
+        for name, value in seen.inputs.items()
+        if value == UNKNOWN
+    }
+    assert unknown == {
+        ("mail-dkim-txt", "content"),
+        ("mail-dkim-visible-wait", "stdin"),
+        ("mail-opendkim-dkimkeys-example-org-mail-private", "stdin"),
+        ("mail-opendkim-apply", "stdin"),
+    }
+
+
+def test_preview_and_up_register_the_same_resources(preview: Graph, graph: Graph) -> None:
+    assert set(preview.resources) == set(graph.resources)

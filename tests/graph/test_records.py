@@ -1,0 +1,51 @@
+"""Records as they reach the Cloudflare provider."""
+
+from importlib.metadata import version
+
+from tests.graph.conftest import CONFIG
+from tests.graph.harness import ZONE_ID, Graph, run
+
+DNS_RECORD = "cloudflare:index/dnsRecord:DnsRecord"
+
+
+def test_all_records_of_the_guide_are_published(graph: Graph) -> None:
+    published = {(seen.text("type"), seen.text("name")) for seen in graph.of_type(DNS_RECORD)}
+    assert published == {
+        ("A", "example.org"),
+        ("AAAA", "example.org"),
+        ("A", "mail.example.org"),
+        ("AAAA", "mail.example.org"),
+        ("MX", "example.org"),
+        ("TXT", "example.org"),
+        ("TXT", "_dmarc.example.org"),
+        ("TXT", "mail._domainkey.example.org"),
+    }
+
+
+def test_every_record_is_pinned_to_the_official_plugin(graph: Graph) -> None:
+    for seen in graph.of_type(DNS_RECORD):
+        assert seen.version == version("pulumi-cloudflare")
+        assert seen.delete_before_replace
+
+
+def test_no_record_is_ever_proxied(graph: Graph) -> None:
+    for seen in graph.of_type(DNS_RECORD):
+        assert seen.inputs["proxied"] is False
+        assert seen.inputs["zoneId"] == ZONE_ID
+        assert seen.inputs["ttl"] == 3600
+
+
+def test_the_time_to_live_is_configurable() -> None:
+    graph = run(CONFIG | {"dns": {"ttl": 300}}, secret_keys=("mailboxes",))
+    assert {seen.inputs["ttl"] for seen in graph.of_type(DNS_RECORD)} == {300}
+
+
+def test_the_exchanger_has_a_priority_of_its_own(graph: Graph) -> None:
+    exchanger = graph.named("mail-invitation-mx")
+    assert exchanger.inputs["priority"] == 10
+    assert exchanger.text("content") == "mail.example.org"
+
+
+def test_without_the_apex_only_the_host_has_addresses() -> None:
+    graph = run(CONFIG | {"dns": {"apex": False}}, secret_keys=("mailboxes",))
+    assert [seen.text("name") for seen in graph.of_type(DNS_RECORD) if seen.text("type") == "A"] == ["mail.example.org"]

@@ -1,0 +1,61 @@
+"""No secret in a command, a plan or plain state."""
+
+import json
+
+import asyncssh
+
+from tests.graph.conftest import ALICES_HASH, CONFIG
+from tests.graph.harness import PRIVATE_KEY, Graph, is_secret, run
+
+
+def plain_inputs(graph: Graph) -> str:
+    """Everything that is readable in the state."""
+    return json.dumps(
+        [
+            {name: value for name, value in seen.inputs.items() if not is_secret(value)}
+            for seen in graph.resources.values()
+        ]
+    )
+
+
+def test_no_secret_is_readable_in_any_input(graph: Graph) -> None:
+    text = plain_inputs(graph)
+    assert "argon2id" not in text
+    assert "not a key, but as secret as one" not in text
+    assert json.dumps(ALICES_HASH)[1:-1] not in text
+
+
+def test_the_secrets_do_travel_by_stdin(graph: Graph) -> None:
+    secret = [seen for seen in graph.commands() if is_secret(seen.inputs.get("stdin"))]
+    texts = "".join(seen.text("stdin") for seen in secret)
+    assert ALICES_HASH in texts
+    assert PRIVATE_KEY in texts
+
+
+def test_the_digest_of_a_secret_is_secret(graph: Graph) -> None:
+    for name in ("mail-accounts-apply", "mail-opendkim-apply"):
+        assert is_secret(graph.named(name).inputs["stdin"]), name
+
+
+def test_a_manifest_without_secrets_is_readable(graph: Graph) -> None:
+    for name in ("mail-postfix-apply", "mail-dovecot-apply", "mail-firewall-apply"):
+        assert isinstance(graph.named(name).inputs["stdin"], str), name
+
+
+def test_an_operators_own_key_never_enters_the_state(graph: Graph) -> None:
+    for seen in graph.commands():
+        connection = seen.inputs["connection"]
+        assert is_secret(connection)
+        assert set(connection["value"]) <= {"host", "port", "user", "hostKey", "dialErrorLimit", "perDialTimeout"}
+
+
+def test_a_deploy_key_of_the_stack_is_secret_and_used() -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    graph = run(CONFIG | {"sshPrivateKey": key}, secret_keys=("mailboxes", "sshPrivateKey"))
+    assert key.splitlines()[1] not in plain_inputs(graph)
+    for seen in graph.commands():
+        assert seen.inputs["connection"]["value"]["privateKey"] == key
+
+
+def test_exports_hold_no_secret(graph: Graph) -> None:
+    assert "argon2id" not in str(graph.exports)
