@@ -74,6 +74,8 @@ def command(
         create=host.shell(create),
         delete=None if delete is None else host.shell(delete),
         stdin=stdin,
+        # Progress is worth a line, results are in the state already.
+        logging=remote.Logging.STDERR,
         # The default would ask sshd to accept environment variables, which it refuses with a warning each time.
         add_previous_output_in_env=False,
         opts=opts,

@@ -1,0 +1,120 @@
+# `make` alone lists the commands. Everything here may also be typed by hand; this file only says it once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+STACK ?= dev
+MACHINE ?= trixie
+
+VENV := .venv/bin
+TOOLCHAIN := $(PYTHON) -m toolchain
+CACHE := $(or $(MAILHOST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mailhost)
+SCRIPTS := $(wildcard .ci/run)
+
+##@ The lab (needs root; asks sudo when you are not)
+
+ifeq ($(shell id -u),0)
+
+.PHONY: up
+up: lab-tools ## the whole mail host on this machine: tools, lab, `pulumi up`, a mail sent and read
+	$(VENV)/python -m lab.newcomer
+
+.PHONY: down
+down: venv ## stop and remove everything that `make up` started; caches stay
+	$(VENV)/python -m lab down
+
+.PHONY: lab-status
+lab-status: venv ## what runs in the lab
+	$(VENV)/python -m lab status
+
+.PHONY: shell
+shell: venv ## SSH into a machine of the lab: MACHINE=trixie
+	$(VENV)/python -m lab shell $(MACHINE)
+
+.PHONY: preview
+preview: check ## what a pull request gets: the checks, then the plan of stack dev, line by line
+	@test -f .lab/env || { echo 'the lab is not up: make up' >&2; exit 1; }
+	source .lab/env; pulumi preview --stack $(STACK) --diff --non-interactive
+
+.PHONY: test
+test: lab-tools actionlint ## every test, also those on the real Debian machines of the lab
+	@$(MAKE) --jobs --output-sync=target lint
+	@$(MAKE) quick-tests
+	$(VENV)/python -m pytest -m lab --numprocesses 2 --dist loadgroup
+
+.PHONY: lab-tools
+lab-tools:
+	@$(TOOLCHAIN) lab >/dev/null
+
+else
+
+# The user's own cache and .venv first, so that root finds them ready and leaves them the user's.
+.PHONY: up down lab-status shell preview test
+up: tools
+test: tools actionlint
+preview: check
+up down lab-status shell preview test: ## (needs root: these run again under sudo)
+	sudo env PATH="$$PATH" MAILHOST_CACHE='$(CACHE)' $(MAKE) $@ STACK='$(STACK)' MACHINE='$(MACHINE)'
+
+endif
+
+##@ The code (no root, no lab)
+
+.PHONY: check
+check: venv actionlint ## all that is quick, under a minute: linters, types, every test that needs no lab
+	@$(MAKE) --jobs --output-sync=target lint quick-tests
+
+.PHONY: golden
+golden: venv ## write the rendered files anew that the tests compare with; then read the diff
+	$(VENV)/python -m pytest tests/golden --update-golden
+
+.PHONY: format
+format: venv ## let ruff mend what it can, and format
+	$(VENV)/ruff check --fix
+	$(VENV)/ruff format
+
+##@ The tools
+
+.PHONY: tools
+tools: ## pulumi, uv and .venv; skips what is there
+	@$(TOOLCHAIN) tools
+
+.PHONY: clean
+clean: ## remove what builds and tests left in this folder; not .venv, not the lab
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Parts of the commands above, each to be run alone when it fails.
+.PHONY: venv actionlint lint quick-tests ruff format-check types imports shellcheck
+venv:
+	@$(TOOLCHAIN) venv >/dev/null
+
+actionlint:
+	@$(TOOLCHAIN) actionlint >/dev/null
+
+lint: types ruff format-check imports shellcheck
+
+types:
+	$(VENV)/mypy
+
+ruff:
+	$(VENV)/ruff check
+
+format-check:
+	$(VENV)/ruff format --check
+
+imports:
+	PYTHONPATH=host $(VENV)/lint-imports --no-logo
+
+shellcheck:
+	$(VENV)/shellcheck $(SCRIPTS)
+
+quick-tests:
+	$(VENV)/python -m pytest -m 'not lab' --numprocesses auto

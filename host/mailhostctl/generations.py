@@ -1,0 +1,247 @@
+"""Generations: the applied states of a service, each complete on disk, so that any of them can be put back.
+
+The current generation always has the highest number; a folder above it is the leftover of an attempt that died.
+Generation 0 is what was there before us: for each path ever managed its original (file, link or nothing), the folders
+we created, and whether the service was running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mailhostctl import durable
+from mailhostctl.manifest import EMPTY, File, Manifest, digest, owner_ids, parse
+from mailhostctl.paths import Root, ServiceState, below
+from mailhostctl.system import MailhostError
+
+KEEP = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """A regular file as it shall be."""
+
+    data: bytes
+    mode: int
+    owner: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A symbolic link as it shall be."""
+
+    target: str
+
+
+Wanted = Content | Link | None
+"""What shall be at a path; None means nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Originals:
+    """Index of generation 0; file contents lie beside it."""
+
+    files: dict[str, dict[str, str] | None] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+    active: bool = False
+
+
+def current(state: ServiceState) -> int:
+    """Number of the applied generation; 0 when the service is not applied."""
+    text = durable.read(state.current)
+    return int(text) if text else 0
+
+
+def numbers(state: ServiceState) -> list[int]:
+    """Numbers of all complete generation folders but 0, ascending."""
+    if not state.generations.is_dir():
+        return []
+    return sorted(
+        int(entry.name) for entry in state.generations.iterdir() if entry.name.isdigit() and entry.name != "0"
+    )
+
+
+def load(state: ServiceState, number: int) -> Manifest:
+    """The manifest of a kept generation; of 0, the empty one."""
+    if number == 0:
+        return EMPTY
+    text = durable.read(state.generations / str(number) / "manifest.json")
+    if text is None:
+        raise MailhostError(f"generation {number} is not kept on this host (see: mailhostctl generations)")
+    return parse(text.decode())
+
+
+def content(state: ServiceState, number: int, path: str, file: File) -> bytes:
+    """One file of a generation, checked against its digest; raises `MailhostError` when the copy is damaged."""
+    data = durable.read(below(state.generations / str(number) / "files", path))
+    if data is None or digest(data) != file.sha256:
+        raise MailhostError(f"generation {number}: its copy of {path} is damaged")
+    return data
+
+
+def contents(state: ServiceState, number: int, manifest: Manifest) -> dict[str, bytes]:
+    """All files of a generation whose manifest is `manifest`, by path."""
+    return {path: content(state, number, path, file) for path, file in manifest.files.items()}
+
+
+def wanted(state: ServiceState, number: int, path: str) -> Wanted:
+    """What generation `number` puts at `path`: its own file, else the original of generation 0."""
+    file = load(state, number).files.get(path)
+    if file is not None:
+        return Content(data=content(state, number, path, file), mode=file.mode, owner=file.owner)
+    original = originals(state).files.get(path)
+    if original is None:
+        return None
+    if "link" in original:
+        return Link(target=original["link"])
+    entry = File(mode=int(original["mode"], 8), owner=original["owner"], sha256=original["sha256"])
+    return Content(data=content(state, 0, path, entry), mode=entry.mode, owner=entry.owner)
+
+
+def create(state: ServiceState, manifest: Manifest, contents: dict[str, bytes]) -> int:
+    """Keeps a new generation, complete and durable before it gets its name; returns its number."""
+    number = max([current(state), *numbers(state)]) + 1
+    building = state.generations / f"{number}.new"
+    durable.remove_tree(building)
+    durable.make_folder(building)
+    for path, data in contents.items():
+        place = below(building / "files", path)
+        durable.make_folder(place.parent)
+        durable.write(place, data)
+    durable.write(building / "manifest.json", manifest.text.encode())
+    building.replace(state.generations / str(number))
+    durable.sync_folder(state.generations)
+    return number
+
+
+def discard(state: ServiceState, number: int) -> None:
+    """Drops a generation. Its name goes first, so a half-removed one is never taken for a whole one."""
+    folder = state.generations / str(number)
+    doomed = state.generations / f"{number}.old"
+    durable.remove_tree(doomed)
+    if folder.is_dir():
+        folder.replace(doomed)
+        durable.remove_tree(doomed)
+    durable.sync_folder(state.generations)
+
+
+def tidy(state: ServiceState) -> None:
+    """Drops leftovers of attempts that died and all but the newest `KEEP` generations. Never 0 nor the current one."""
+    if not state.generations.is_dir():
+        return
+    for entry in list(state.generations.iterdir()):
+        if entry.suffix in {".new", ".old"}:
+            durable.remove_tree(entry)
+    applied = current(state)
+    kept = [number for number in numbers(state) if number <= applied][-KEEP:]
+    for number in numbers(state):
+        if number not in kept:
+            discard(state, number)
+
+
+def originals(state: ServiceState) -> Originals:
+    """Index of generation 0."""
+    text = durable.read(state.generations / "0" / "originals.json")
+    if text is None:
+        return Originals()
+    raw: dict[str, Any] = json.loads(text)
+    return Originals(files=raw["files"], folders=tuple(raw["folders"]), active=raw["active"])
+
+
+def remember(root: Root, state: ServiceState, paths: list[str], *, active: bool) -> None:
+    """Adds what is at `paths` now, before they are managed for the first time, to generation 0.
+
+    `active` says whether the service runs now; it counts only when generation 0 is new.
+    """
+    folder = state.generations / "0"
+    known = originals(state)
+    new = durable.read(folder / "originals.json") is None
+    files = dict(known.files)
+    folders = list(known.folders)
+    for path in paths:
+        files[path] = _original(root, folder, path)
+        missing = [str(parent) for parent in Path(path).parents if not root.live(str(parent)).exists()]
+        folders += [parent for parent in missing if parent not in folders]
+    if not new and files == known.files and tuple(folders) == known.folders:
+        return
+    index = {"files": files, "folders": sorted(folders), "active": active if new else known.active}
+    durable.make_folder(folder)
+    durable.write(folder / "originals.json", json.dumps(index, indent=2, sort_keys=True).encode())
+
+
+def _original(root: Root, folder: Path, path: str) -> dict[str, str] | None:
+    live = root.live(path)
+    try:
+        found = live.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        return {"link": str(live.readlink())}
+    data = durable.read(live)
+    if data is None:
+        return None
+    place = below(folder / "files", path)
+    durable.make_folder(place.parent)
+    durable.write(place, data)
+    return {"mode": f"{stat.S_IMODE(found.st_mode):04o}", "owner": _owner(found), "sha256": digest(data)}
+
+
+def _owner(found: os.stat_result) -> str:
+    try:
+        user = pwd.getpwuid(found.st_uid).pw_name
+    except KeyError:
+        user = str(found.st_uid)
+    try:
+        group = grp.getgrgid(found.st_gid).gr_name
+    except KeyError:
+        group = str(found.st_gid)
+    return f"{user}:{group}"
+
+
+def is_live(root: Root, path: str, want: Wanted) -> bool:
+    """Whether exactly `want` is at `path` now: kind, content, mode and (on the real system) owner."""
+    live = root.live(path)
+    try:
+        found = live.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return want is None
+    if isinstance(want, Link):
+        return stat.S_ISLNK(found.st_mode) and str(live.readlink()) == want.target
+    if want is None or not stat.S_ISREG(found.st_mode) or stat.S_IMODE(found.st_mode) != want.mode:
+        return False
+    if root.gives_ownership and (found.st_uid, found.st_gid) != owner_ids(want.owner):
+        return False
+    return durable.read(live) == want.data
+
+
+def put(root: Root, path: str, want: Wanted) -> None:
+    """Makes `want` be at `path` by one rename or one unlink; what is already so stays untouched."""
+    live = root.live(path)
+    if live.parent.is_dir():
+        durable.forget_temporary(live)
+    if is_live(root, path, want):
+        return
+    if want is None:
+        durable.remove(live)
+        return
+    durable.make_folder(live.parent, 0o755)
+    if isinstance(want, Link):
+        durable.link(live, want.target)
+    else:
+        ids = owner_ids(want.owner) if root.gives_ownership else None
+        durable.write(live, want.data, mode=want.mode, owner=ids)
+
+
+def drop_folders(root: Root, known: Originals) -> None:
+    """Removes the folders we created, deepest first, where they are empty."""
+    for folder in sorted(known.folders, reverse=True):
+        with contextlib.suppress(OSError):
+            root.live(folder).rmdir()

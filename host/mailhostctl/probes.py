@@ -1,0 +1,153 @@
+"""Health probes: does the service answer as a client would see it. Every wait is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mailhostctl.system import MailhostError, run
+
+if TYPE_CHECKING:
+    from ssl import SSLSocket
+
+    from mailhostctl.services import Service
+
+PATIENCE = 20.0
+"""Seconds a service has to become healthy after it was told of new files."""
+ANSWER = 5.0
+"""Seconds one answer may take."""
+
+
+class Unhealthy(Exception):
+    """One probe did not find what it expects."""
+
+
+def failures(health: tuple[str, ...]) -> list[str]:
+    """Tries each probe once; returns one line per failed probe."""
+    return [line for line in (_failure(probe) for probe in health) if line]
+
+
+def wait(health: tuple[str, ...], service: Service) -> None:
+    """Waits until every probe succeeds and the service is active; raises `MailhostError` naming those that do not."""
+    started = time.time()
+    deadline = time.monotonic() + PATIENCE
+    pause = 0.02
+    left = list(health)
+    while True:
+        wrong = [line for line in (_failure(probe) for probe in left) if line]
+        if not wrong and not service.active():
+            wrong = [f"{service.unit} is not active"]
+        if not wrong:
+            return
+        if time.monotonic() > deadline or not _may_recover(service):
+            words = service.journal(int(started)) if hasattr(service, "journal") else ""
+            raise MailhostError("\n".join([f"{service.name}: not healthy", *wrong, words]).rstrip())
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.5)
+
+
+def _may_recover(service: Service) -> bool:
+    """A unit that systemd has given up will not become healthy by waiting."""
+    return not service.unit or run(["systemctl", "is-failed", "--quiet", service.unit]).code != 0
+
+
+def _failure(probe: str) -> str:
+    try:
+        check(probe)
+    except (Unhealthy, OSError) as error:
+        return f"{probe}: {error}"
+    return ""
+
+
+def check(probe: str) -> None:
+    """Runs one probe, such as `tcp 25 220`; raises `Unhealthy` or `OSError`, and `MailhostError` for an unknown one."""
+    kind, _, rest = probe.partition(" ")
+    if kind == "unit":
+        if run(["systemctl", "is-active", "--quiet", rest]).code != 0:
+            raise Unhealthy("is not active")
+    elif kind == "unix":
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(ANSWER)
+            client.connect(rest)
+    elif kind == "tcp":
+        port, prefix = _port(probe, rest)
+        with connect(port) as plain:
+            if prefix:
+                _expect(plain, prefix)
+                _goodbye(plain, port)
+    elif kind == "tls":
+        port, prefix = _port(probe, rest)
+        with secured(probe) as client:
+            if prefix:
+                _expect(client, prefix)
+                _goodbye(client, port)
+    elif kind in _STARTTLS:
+        with secured(probe):
+            pass
+    else:
+        raise MailhostError(f"health probe {probe!r}: unknown kind")
+
+
+def connect(port: int) -> socket.socket:
+    """A connection to a service on this host."""
+    return socket.create_connection(("127.0.0.1", port), timeout=ANSWER)
+
+
+@contextlib.contextmanager
+def secured(probe: str) -> Iterator[SSLSocket]:
+    """A TLS connection as a `tls` or `starttls-…` probe describes it. The certificate is not judged here."""
+    import ssl  # noqa: PLC0415 -- costs 25 ms, which most commands need not pay
+
+    kind, _, rest = probe.partition(" ")
+    port, _ = _port(probe, rest)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with connect(port) as plain:
+        for expected, command in _STARTTLS.get(kind, ()):
+            _expect(plain, expected)
+            if command:
+                plain.sendall(command)
+        with context.wrap_socket(plain) as client:
+            yield client
+
+
+_STARTTLS = {
+    "starttls-smtp": (("220", b"EHLO localhost\r\n"), ("250", b"STARTTLS\r\n"), ("220", b"")),  # RFC 3207
+    "starttls-imap": (("* OK", b"a STARTTLS\r\n"), ("a OK", b"")),  # RFC 9051 6.2.1
+    "starttls-pop3": (("+OK", b"STLS\r\n"), ("+OK", b"")),  # RFC 2595 4
+}
+_QUIT = {25: b"QUIT\r\n", 465: b"QUIT\r\n", 587: b"QUIT\r\n", 110: b"QUIT\r\n", 995: b"QUIT\r\n"}
+
+
+def _port(probe: str, rest: str) -> tuple[int, str]:
+    port, _, prefix = rest.partition(" ")
+    if not port.isdigit():
+        raise MailhostError(f"health probe {probe!r}: {port!r} is not a port")
+    return int(port), prefix
+
+
+def _expect(client: socket.socket, prefix: str) -> None:
+    """Reads one reply, all of its lines when it is a multi-line SMTP one (RFC 5321 4.2.1)."""
+    reply = b""
+    deadline = time.monotonic() + ANSWER
+    while True:
+        lines = reply.split(b"\r\n")
+        if len(lines) > 1 and lines[-2][3:4] != b"-":
+            break
+        received = client.recv(4096)
+        if not received or len(reply) > 65536 or time.monotonic() > deadline:  # noqa: PLR2004 -- a greeting is short
+            raise Unhealthy(f"closed after {reply[:100].decode(errors='replace')!r}")
+        reply += received
+    if not reply.decode(errors="replace").startswith(prefix):
+        raise Unhealthy(f"expected {prefix!r}, got {reply[:100].decode(errors='replace').rstrip()!r}")
+
+
+def _goodbye(client: socket.socket, port: int) -> None:
+    """Leaves politely, so that the daemon logs no lost connection."""
+    with contextlib.suppress(OSError):
+        client.sendall(_QUIT.get(port, b"a LOGOUT\r\n"))
+        client.recv(4096)

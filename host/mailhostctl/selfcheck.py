@@ -1,0 +1,114 @@
+"""Looks at the mail host from inside: each service, its files, what it answers, its certificate, its signature key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mailhostctl import durable, generations, probes
+from mailhostctl.paths import Root
+from mailhostctl.services import SERVICES
+from mailhostctl.system import MailhostError, run
+from mailhostctl.transaction import Transaction
+
+
+def status_lines(root: Root) -> Iterator[str]:
+    """One line per service that was ever staged: generation, whether its files are intact, whether it runs."""
+    for name, service in SERVICES.items():
+        state = root.service(name)
+        if not state.folder.is_dir():
+            continue
+        number = generations.current(state)
+        if durable.read(state.journal) is not None:
+            yield f"{name}: a change was interrupted; the next apply or remove puts it right"
+        elif number == 0:
+            yield f"{name}: not applied"
+        else:
+            intact = "intact" if Transaction(root=root, service=service).intact() else "changed by hand"
+            active = "active" if service.active() else "not active"
+            yield f"{name}: generation {number}, files {intact}, {active}"
+
+
+def generation_lines(root: Root, name: str) -> Iterator[str]:
+    """One line per kept generation, newest first: number, digest of its manifest, number of files."""
+    state = root.service(name)
+    applied = generations.current(state)
+    for number in reversed(generations.numbers(state)):
+        manifest = generations.load(state, number)
+        mark = " (applied)" if number == applied else ""
+        yield f"{number} {manifest.sha256} {len(manifest.files)} files{mark}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Finding:
+    what: str
+    wrong: str = ""
+
+
+def check(root: Root, *, hostname: str, domain: str, selector: str) -> None:
+    """Prints one stable `ok …` line per thing that is right; raises `MailhostError` naming all that is not."""
+    findings = list(_findings(root, hostname, domain, selector))
+    for finding in findings:
+        if not finding.wrong:
+            print(f"ok {finding.what}")
+    failed = [f"{finding.what}: {finding.wrong}" for finding in findings if finding.wrong]
+    if failed:
+        raise MailhostError("\n".join(["not all is well:", *failed]))
+
+
+def _findings(root: Root, hostname: str, domain: str, selector: str) -> Iterator[_Finding]:
+    served = []
+    for name, service in SERVICES.items():
+        state = root.service(name)
+        number = generations.current(state)
+        if not number:
+            continue
+        intact = Transaction(root=root, service=service).intact()
+        yield _Finding(what=f"{name} files", wrong="" if intact else "changed by hand since they were applied")
+        if service.unit:
+            yield _Finding(what=f"{name} active", wrong="" if service.active() else "is not active")
+        for probe in generations.load(state, number).health:
+            wrong = probes.failures((probe,))
+            yield _Finding(what=f"{name} {probe}", wrong=wrong[0].removeprefix(f"{probe}: ") if wrong else "")
+            if probe.startswith(("tls ", "starttls-")) and not wrong:
+                served.append(probe)
+    certificate = f"/etc/letsencrypt/live/{hostname}/cert.pem"
+    yield _certificate(root, certificate, hostname)
+    for probe in served:
+        yield _served(root, certificate, probe)
+    yield _command("certbot timer", ["systemctl", "is-active", "certbot.timer"])
+    yield _command(
+        f"DKIM key {selector} of {domain}",
+        ["opendkim-testkey", "-d", domain, "-s", selector, "-k", f"/etc/dkimkeys/{domain}.{selector}.private"],
+    )
+
+
+def _command(what: str, command: list[str]) -> _Finding:
+    done = run(command, timeout=30)
+    return _Finding(what=what, wrong="" if done.code == 0 else done.said)
+
+
+def _certificate(root: Root, path: str, hostname: str) -> _Finding:
+    """The file is for this host name and not expired. x509(1) exits 0 whatever -checkhost finds before OpenSSL 3.4."""
+    what = f"certificate for {hostname}"
+    show = ["openssl", "x509", "-noout", "-in", str(root.live(path))]
+    name = run([*show, "-checkhost", hostname])
+    if name.code != 0 or "does match certificate" not in name.out:
+        return _Finding(what=what, wrong=name.said)
+    return _command(what, [*show, "-checkend", "0"])
+
+
+def _served(root: Root, path: str, probe: str) -> _Finding:
+    """The served certificate is the one in the file: a renewal that no daemon has loaded shows here."""
+    import ssl  # noqa: PLC0415 -- costs 25 ms, which most commands need not pay
+
+    kind, port = probe.split()[:2]
+    what = f"certificate served on {port}"
+    data = durable.read(root.live(path).resolve())
+    if data is None:
+        return _Finding(what=what, wrong=f"{path} does not exist")
+    with probes.secured(f"{kind} {port}") as client:
+        served = client.getpeercert(binary_form=True)
+    if served != ssl.PEM_cert_to_DER_cert(data.decode()):
+        return _Finding(what=what, wrong=f"is not the one in {path}; reload the service")
+    return _Finding(what=what)

@@ -1,0 +1,1 @@
+"""A small, closed internet on one machine: Debian hosts, DNS, Cloudflare's API, ACME and another mail server."""

@@ -1,0 +1,150 @@
+"""Mail clients as people use them: submission, IMAP and POP3, by name, with verified TLS.
+
+They find hosts in the lab's DNS and trust the lab's certificate authority; nothing else differs from a real client.
+"""
+
+import email
+import email.policy
+import imaplib
+import poplib
+import smtplib
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from typing import TypeVar
+
+import dns.resolver
+
+from lab import addresses
+
+TIMEOUT_SECONDS = 20
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A mailbox and how its owner reaches it."""
+
+    host: str
+    address: str
+    password: str
+    trust: str
+    """PEM of the roots the client trusts."""
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """A context that verifies chain and name."""
+        return ssl.create_default_context(cadata=self.trust)
+
+
+@contextmanager
+def lab_names() -> Iterator[None]:
+    """Resolve names through the lab's resolver while the context lasts."""
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = [addresses.RESOLVER4]
+    resolver.cache = None
+    dns.resolver.override_system_resolver(resolver)
+    try:
+        yield
+    finally:
+        dns.resolver.restore_system_resolver()
+
+
+def compose(sender: str, recipient: str, subject: str, text: str = "Hello from the lab.\n") -> EmailMessage:
+    """Write a message as a mail program does, with date and message id."""
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = recipient
+    message["Subject"] = subject
+    message["Date"] = formatdate(localtime=False)
+    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2])
+    message.set_content(text)
+    return message
+
+
+def submit(account: Account, message: EmailMessage, *, port: int, envelope_from: str | None = None) -> None:
+    """Send through the account's own server: port 465 is TLS from the start (RFC 8314), 587 upgrades by STARTTLS.
+
+    Raises:
+        smtplib.SMTPException: What the server refused, with its code and text.
+    """
+    with lab_names():
+        if port == smtplib.SMTP_SSL_PORT:
+            client: smtplib.SMTP = smtplib.SMTP_SSL(account.host, port, timeout=TIMEOUT_SECONDS, context=account.tls)
+        else:
+            client = smtplib.SMTP(account.host, port, timeout=TIMEOUT_SECONDS)
+        with client:
+            if port != smtplib.SMTP_SSL_PORT:
+                client.starttls(context=account.tls)
+            client.login(account.address, account.password)
+            client.send_message(message, from_addr=envelope_from)
+
+
+def imap_messages(account: Account, *, port: int = imaplib.IMAP4_SSL_PORT) -> list[EmailMessage]:
+    """Read the INBOX over IMAP; port 143 upgrades by STARTTLS."""
+    with lab_names():
+        if port == imaplib.IMAP4_SSL_PORT:
+            client: imaplib.IMAP4 = imaplib.IMAP4_SSL(
+                account.host, port, ssl_context=account.tls, timeout=TIMEOUT_SECONDS
+            )
+        else:
+            client = imaplib.IMAP4(account.host, port, timeout=TIMEOUT_SECONDS)
+        with client:
+            if port != imaplib.IMAP4_SSL_PORT:
+                client.starttls(ssl_context=account.tls)
+            client.login(account.address, account.password)
+            client.select("INBOX", readonly=True)
+            _, found = client.search(None, "ALL")
+            messages = []
+            for number in found[0].split():
+                _, parts = client.fetch(number, "(RFC822)")
+                messages += [_parse(part[1]) for part in parts if isinstance(part, tuple)]
+            return messages
+
+
+def pop3_messages(account: Account, *, port: int = poplib.POP3_SSL_PORT) -> list[EmailMessage]:
+    """Read the maildrop over POP3; port 110 upgrades by STLS."""
+    with lab_names():
+        if port == poplib.POP3_SSL_PORT:
+            client: poplib.POP3 = poplib.POP3_SSL(account.host, port, timeout=TIMEOUT_SECONDS, context=account.tls)
+        else:
+            client = poplib.POP3(account.host, port, timeout=TIMEOUT_SECONDS)
+            client.stls(context=account.tls)
+        try:
+            client.user(account.address)
+            client.pass_(account.password)
+            count, _ = client.stat()
+            return [_parse(b"\r\n".join(client.retr(number)[1]) + b"\r\n") for number in range(1, count + 1)]
+        finally:
+            client.quit()
+
+
+def wait_for(look: Callable[[], _Found | None], what: str, *, seconds: float = 30) -> _Found:
+    """Look until something is found.
+
+    Raises:
+        TimeoutError: Nothing came in time; names what was waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found is not None:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} did not come within {seconds:.0f} s")
+        time.sleep(0.3)
+
+
+def with_subject(messages: list[EmailMessage], subject: str) -> EmailMessage | None:
+    """Pick a message by its subject."""
+    return next((message for message in messages if message["Subject"] == subject), None)
+
+
+def _parse(raw: bytes) -> EmailMessage:
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return message

@@ -1,0 +1,33 @@
+"""Starts one offline plugin: `python -I lab/plugins NAME ENGINE-ADDRESS`, as the launchers of `install` do.
+
+Only the generated protocol stubs of the `pulumi` package are needed. Its `__init__` imports the whole SDK, twice the
+start-up time of everything else together, so its package objects are put in place without running it.
+"""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+def _package(name: str, path: Path) -> None:
+    module = ModuleType(name)
+    module.__path__ = [str(path)]
+    sys.modules[name] = module
+
+
+def _main() -> None:
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+    spec = importlib.util.find_spec("pulumi")
+    if spec is None or spec.origin is None:
+        sys.exit(f"the offline plugins need the pulumi package in {sys.prefix}")
+    root = Path(spec.origin).parent
+    for name in ("pulumi", "pulumi.runtime", "pulumi.runtime.proto"):
+        _package(name, root.joinpath(*name.split(".")[1:]))
+    name = sys.argv.pop(1)
+    plugin = importlib.import_module(f"lab.plugins.{name}")
+    importlib.import_module("lab.plugins.serve").main(getattr(plugin, f"{name.capitalize()}Provider")())
+
+
+_main()

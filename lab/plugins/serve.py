@@ -1,0 +1,360 @@
+"""A resource plugin of the Pulumi engine, as small as one can be: gRPC server, checks, diffs, plain error messages.
+
+It speaks the engine's published protocol (provider.proto) with the stubs of the `pulumi` package. The SDK's own
+`pulumi.provider.experimental` does the same in twice the start-up time, loses the hashes of assets and prints a
+traceback for each failure; every preview pays a plugin's start.
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import grpc  # type: ignore[import-untyped]
+import grpc.aio  # type: ignore[import-untyped]
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import engine_pb2, plugin_pb2, provider_pb2
+
+from lab.plugins.schema import Change, Field, Problem, changes, normalise, problems
+from lab.plugins.values import UNKNOWN, Secret, decode_map, encode_map, has_secret, has_unknown, plain
+
+_MESSAGE_LIMIT: Final = 400 << 20  # bytes; the engine's own
+_KINDS: Final[Mapping[tuple[Change, bool], int]] = {
+    ("add", False): provider_pb2.PropertyDiff.ADD,
+    ("add", True): provider_pb2.PropertyDiff.ADD_REPLACE,
+    ("delete", False): provider_pb2.PropertyDiff.DELETE,
+    ("delete", True): provider_pb2.PropertyDiff.DELETE_REPLACE,
+    ("update", False): provider_pb2.PropertyDiff.UPDATE,
+    ("update", True): provider_pb2.PropertyDiff.UPDATE_REPLACE,
+}
+
+
+class Failure(Exception):
+    """An operation failed; its text is the one message the user reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The resource an operation is for, and the ways to tell the user about it."""
+
+    urn: str
+    status: Callable[[str], Awaitable[None]]
+    """Shown while it is true, and gone afterwards."""
+    report: Callable[[str], Awaitable[None]]
+    """Kept among the diagnostics of the run."""
+
+    @property
+    def name(self) -> str:
+        """The resource's name in the program."""
+        return self.urn.rsplit("::", 1)[-1]
+
+
+class Resource:
+    """One resource type. Values are plain Python, secrets unwrapped; `serve` keeps what was secret, secret."""
+
+    token: ClassVar[str]
+    inputs: ClassVar[Mapping[str, Field]]
+    outputs: ClassVar[tuple[str, ...]] = ()
+    """Properties only the provider sets."""
+    secret_outputs: ClassVar[frozenset[str]] = frozenset()
+
+    def check(self, inputs: Mapping[str, Any]) -> list[Problem]:
+        """Problems beyond the schema's."""
+        del inputs
+        return []
+
+    def changes(self, state: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Change]:
+        """What an update or replacement would change; empty means nothing to do."""
+        return changes(self.inputs, state, inputs)
+
+    async def create(self, call: Call, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Make it; return its id and the outputs."""
+        raise NotImplementedError
+
+    async def read(self, call: Call, resource_id: str, state: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        """Id, inputs and outputs as they are now; None when it is gone. The default keeps what is known."""
+        del call
+        return resource_id, state
+
+    async def update(
+        self, call: Call, resource_id: str, state: dict[str, Any], inputs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Bring it to the new inputs; return the outputs."""
+        raise NotImplementedError
+
+    async def delete(self, call: Call, resource_id: str, state: dict[str, Any]) -> None:
+        """Take it away."""
+        del call, resource_id, state
+
+
+class Provider:
+    """A package: its version, settings, resource types and functions."""
+
+    version: ClassVar[str]
+    config: ClassVar[Mapping[str, Field]] = {}
+
+    def __init__(self) -> None:
+        self.resources: dict[str, Resource] = {}
+        self.functions: dict[
+            str, tuple[Mapping[str, Field], Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]]
+        ] = {}
+        self.settings: dict[str, Any] = {}
+
+    def check_config(self, settings: Mapping[str, Any]) -> list[Problem]:
+        """Problems of the provider's settings beyond the schema's."""
+        del settings
+        return []
+
+
+def unique_id(prefix: str) -> str:
+    """The prefix and eight random hex digits, as the official providers build ids."""
+    return f"{prefix}{secrets.token_hex(4)}"
+
+
+def main(provider: Provider) -> None:
+    """Serve the provider to the engine at the address in the first argument until the engine goes."""
+    asyncio.run(_Server(provider, next(arg for arg in sys.argv[1:] if not arg.startswith("-"))).serve())
+
+
+class _Server:
+    def __init__(self, provider: Provider, engine: str) -> None:
+        self._provider = provider
+        self._engine = engine
+        self._channel: grpc.aio.Channel | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def serve(self) -> None:
+        options = [
+            ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
+            ("grpc.max_send_message_length", _MESSAGE_LIMIT),
+        ]
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("pulumirpc.ResourceProvider", self._methods()),)
+        )
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        sys.stdout.write(f"{port}\n")
+        sys.stdout.flush()
+        parent = os.getppid()
+        # The engine ends its plugins; one that was itself killed cannot, and must not leave us behind.
+        while os.getppid() == parent:
+            await asyncio.sleep(1)
+
+    def _methods(self) -> dict[str, grpc.RpcMethodHandler]:
+        pb = provider_pb2
+        table: dict[str, tuple[Any, Callable[[Any], Awaitable[Any]]]] = {
+            "GetPluginInfo": (empty_pb2.Empty, self._plugin_info),
+            "Cancel": (empty_pb2.Empty, self._cancel),
+            "CheckConfig": (pb.CheckRequest, self._check_config),
+            "DiffConfig": (pb.DiffRequest, self._diff_config),
+            "Configure": (pb.ConfigureRequest, self._configure),
+            "Check": (pb.CheckRequest, self._check),
+            "Diff": (pb.DiffRequest, self._diff),
+            "Create": (pb.CreateRequest, self._create),
+            "Read": (pb.ReadRequest, self._read),
+            "Update": (pb.UpdateRequest, self._update),
+            "Delete": (pb.DeleteRequest, self._delete),
+            "Invoke": (pb.InvokeRequest, self._invoke),
+        }
+        return {
+            name: grpc.unary_unary_rpc_method_handler(
+                self._guarded(method),
+                request_deserializer=request.FromString,
+                response_serializer=lambda response: response.SerializeToString(),
+            )
+            for name, (request, method) in table.items()
+        }
+
+    def _guarded(
+        self, method: Callable[[Any], Awaitable[Any]]
+    ) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            limit = getattr(request, "timeout", 0) or None
+            task = asyncio.ensure_future(asyncio.wait_for(method(request), limit))
+            self._running.add(task)
+            try:
+                return await task
+            except Failure as failure:
+                await context.abort(grpc.StatusCode.UNKNOWN, str(failure))
+            except TimeoutError:
+                await context.abort(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, f"gave up after the resource's custom timeout of {limit:g} s"
+                )
+            except asyncio.CancelledError:
+                await context.abort(
+                    grpc.StatusCode.CANCELLED, "interrupted; whatever ran on the host may have ended half-way"
+                )
+            except Exception as error:
+                # Its text may hold a secret value: name only the place.
+                trace = error.__traceback__
+                while trace is not None and trace.tb_next is not None:
+                    trace = trace.tb_next
+                place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
+                await context.abort(
+                    grpc.StatusCode.INTERNAL, f"the offline plugin failed: {type(error).__name__} at {place}"
+                )
+            finally:
+                self._running.discard(task)
+
+        return call
+
+    async def _plugin_info(self, _: empty_pb2.Empty) -> plugin_pb2.PluginInfo:
+        return plugin_pb2.PluginInfo(version=self._provider.version)
+
+    async def _cancel(self, _: empty_pb2.Empty) -> empty_pb2.Empty:
+        own = asyncio.current_task()
+        for task in self._running:
+            if task is not own:
+                task.cancel()
+        return empty_pb2.Empty()
+
+    async def _log(self, urn: str, message: str, *, passing: bool) -> None:
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._engine)
+        send = self._channel.unary_unary(
+            "/pulumirpc.Engine/Log",
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=empty_pb2.Empty.FromString,
+        )
+        await send(engine_pb2.LogRequest(severity=engine_pb2.INFO, message=message, urn=urn, ephemeral=passing))
+
+    def _resource(self, urn: str) -> tuple[Resource, Call]:
+        token = urn.split("::")[2].rsplit("$", 1)[-1]
+        resource = self._provider.resources.get(token)
+        if resource is None:
+            known = ", ".join(sorted(self._provider.resources))
+            raise Failure(f"the offline plugin has no resource type {token}; it has: {known}")
+
+        async def status(message: str) -> None:
+            await self._log(urn, message, passing=True)
+
+        async def report(message: str) -> None:
+            await self._log(urn, message, passing=False)
+
+        return resource, Call(urn=urn, status=status, report=report)
+
+    async def _check_config(self, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
+        news = decode_map(request.news)
+        settings = {key: value for key, value in news.items() if key not in _ENGINE_SETTINGS}
+        found = list(problems(self._provider.config, settings))
+        if not found and not has_unknown(settings):
+            found = self._provider.check_config(plain(settings))
+        return provider_pb2.CheckResponse(inputs=request.news, failures=_failures(found))
+
+    async def _diff_config(self, request: provider_pb2.DiffRequest) -> provider_pb2.DiffResponse:
+        changed = changes(self._provider.config, decode_map(request.olds), decode_map(request.news))
+        return _diff_response(changed, replaces=frozenset())
+
+    async def _configure(self, request: provider_pb2.ConfigureRequest) -> provider_pb2.ConfigureResponse:
+        self._provider.settings = {
+            key: value for key, value in plain(decode_map(request.args)).items() if key not in _ENGINE_SETTINGS
+        }
+        return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
+
+    async def _check(self, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
+        resource, _ = self._resource(request.urn)
+        inputs = normalise(resource.inputs, decode_map(request.news))
+        found = list(problems(resource.inputs, inputs)) or resource.check(plain(inputs))
+        return provider_pb2.CheckResponse(inputs=encode_map(inputs), failures=_failures(found))
+
+    async def _diff(self, request: provider_pb2.DiffRequest) -> provider_pb2.DiffResponse:
+        resource, _ = self._resource(request.urn)
+        changed = resource.changes(plain(decode_map(request.olds)), plain(decode_map(request.news)))
+        return _diff_response(
+            changed, replaces=frozenset(key for key, field in resource.inputs.items() if field.replaces)
+        )
+
+    async def _create(self, request: provider_pb2.CreateRequest) -> provider_pb2.CreateResponse:
+        resource, call = self._resource(request.urn)
+        inputs = decode_map(request.properties)
+        if request.preview:
+            state = {**inputs, **_sealed(resource, dict.fromkeys(resource.outputs, UNKNOWN))}
+            return provider_pb2.CreateResponse(properties=encode_map(state))
+        resource_id, outputs = await resource.create(call, plain(inputs))
+        state = {**inputs, **_sealed(resource, outputs)}
+        return provider_pb2.CreateResponse(id=resource_id, properties=encode_map(state))
+
+    async def _read(self, request: provider_pb2.ReadRequest) -> provider_pb2.ReadResponse:
+        resource, call = self._resource(request.urn)
+        known, inputs = decode_map(request.properties), decode_map(request.inputs)
+        found = await resource.read(call, request.id, plain(known))
+        if found is None:
+            return provider_pb2.ReadResponse()
+        resource_id, state = found
+        current = _sealed(resource, state, known)
+        if not inputs:
+            # An import: everything the resource has that could have been an input.
+            inputs = {key: value for key, value in current.items() if key in resource.inputs}
+        return provider_pb2.ReadResponse(
+            id=resource_id,
+            properties=encode_map(current),
+            inputs=encode_map({key: current.get(key, value) for key, value in inputs.items()}),
+        )
+
+    async def _update(self, request: provider_pb2.UpdateRequest) -> provider_pb2.UpdateResponse:
+        resource, call = self._resource(request.urn)
+        state, inputs = decode_map(request.olds), decode_map(request.news)
+        if request.preview:
+            outputs = dict.fromkeys(resource.outputs, UNKNOWN)
+        else:
+            outputs = await resource.update(call, request.id, plain(state), plain(inputs))
+        return provider_pb2.UpdateResponse(properties=encode_map({**inputs, **_sealed(resource, outputs, state)}))
+
+    async def _delete(self, request: provider_pb2.DeleteRequest) -> empty_pb2.Empty:
+        resource, call = self._resource(request.urn)
+        await resource.delete(call, request.id, plain(decode_map(request.properties)))
+        return empty_pb2.Empty()
+
+    async def _invoke(self, request: provider_pb2.InvokeRequest) -> provider_pb2.InvokeResponse:
+        if request.tok not in self._provider.functions:
+            known = ", ".join(sorted(self._provider.functions)) or "none"
+            raise Failure(f"the offline plugin has no function {request.tok}; it has: {known}")
+        fields, function = self._provider.functions[request.tok]
+        args = plain(decode_map(request.args))
+        if found := list(problems(fields, args)):
+            return provider_pb2.InvokeResponse(failures=_failures(found))
+        response = provider_pb2.InvokeResponse()
+        # The field's name is a Python keyword.
+        getattr(response, "return").CopyFrom(encode_map(await function(args)))
+        return response
+
+
+# The engine's own, not the provider's.
+_ENGINE_SETTINGS: Final = frozenset({"version", "pluginDownloadURL", "__internal"})
+
+
+def _failures(found: list[Problem]) -> list[provider_pb2.CheckFailure]:
+    return [provider_pb2.CheckFailure(property=problem.path, reason=problem.reason) for problem in found]
+
+
+def _diff_response(changed: Mapping[str, Change], *, replaces: frozenset[str]) -> provider_pb2.DiffResponse:
+    top = {path: path.partition("[")[0] for path in changed}
+    return provider_pb2.DiffResponse(
+        changes=provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE,
+        diffs=sorted(set(top.values())),
+        replaces=sorted(path for path, key in top.items() if key in replaces),
+        # Without these `preview --diff` shows no lines.
+        detailedDiff={
+            path: provider_pb2.PropertyDiff(kind=_KINDS[change, top[path] in replaces], inputDiff=True)  # type: ignore[arg-type]
+            for path, change in changed.items()
+        },
+        hasDetailedDiff=True,
+    )
+
+
+def _sealed(resource: Resource, values: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values, secret again where the type says so or where they were secret before."""
+    sealed: dict[str, Any] = {}
+    for key, value in values.items():
+        before = (known or {}).get(key)
+        if before is not None and plain(before) == value:
+            sealed[key] = before
+        elif key in resource.secret_outputs or has_secret(before):
+            sealed[key] = Secret(value)
+        else:
+            sealed[key] = value
+    return sealed

@@ -1,0 +1,70 @@
+"""Files for the host: rendered text with a place, a mode and an owner."""
+
+import dataclasses
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfigFile:
+    """One file as it shall lie on the host."""
+
+    path: str
+    """Absolute path on the host."""
+    content: str = dataclasses.field(repr=False)
+    mode: str = "0644"
+    """Permission bits, octal, four digits."""
+    owner: str = "root:root"
+    """user:group."""
+
+    def __post_init__(self) -> None:
+        """Refuse what the host's helper would refuse later."""
+        if not self.path.startswith("/") or ".." in self.path.split("/"):
+            raise ValueError(f"{self.path}: not an absolute path")
+        if not re.fullmatch(r"[0-7]{4}", self.mode):
+            raise ValueError(f"{self.path}: mode {self.mode!r} is not four octal digits")
+        if self.content and not self.content.endswith("\n"):
+            raise ValueError(f"{self.path}: the last line has no newline")
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the content as UTF-8, in hex."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+
+def render(template: str, context: "DataclassInstance") -> str:
+    """Fill a template with the fields of `context`.
+
+    Args:
+        template: path below templates/.
+        context: a dataclass with exactly the names the template uses. The template also gets `managed`, its header.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a name that the context does not have.
+    """
+    values = {field.name: getattr(context, field.name) for field in dataclasses.fields(context)}
+    managed = f"Managed by Pulumi from templates/{template}: a change made here is lost at the next `pulumi up`."
+    return environment().get_template(template).render(values, managed=managed)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Return the one template environment: strict about names, exact about white space."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - configuration files, not HTML
+    )

@@ -1,0 +1,73 @@
+"""OpenDKIM's files: which key signs which mail, and the socket Postfix asks through. Not the key itself."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+from model import constants
+from model.dkim import key_name
+from model.files import ConfigFile, render
+from model.settings import Settings
+
+SOCKET: Final = f"{constants.POSTFIX_QUEUE}/{constants.MILTER_SOCKET}"
+KEYS: Final = "/etc/dkimkeys"
+"""Debian's folder for private keys, 0700 opendkim:opendkim."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenDkimContext:
+    """What the templates in templates/opendkim need."""
+
+    key_table: str
+    signing_table: str
+    trusted_hosts: str
+    socket: str
+    socket_dir: str
+    key_name: str
+    domain: str
+    selector: str
+    private_key: str
+    hostname: str
+
+
+def private_key_path(settings: Settings) -> str:
+    """Return where the private key lies on the host: one file per selector, so that a new one spares the old."""
+    return f"{KEYS}/{settings.domain}.{settings.dkim.selector}.private"
+
+
+def private_key_file(settings: Settings, private_key_pem: str) -> ConfigFile:
+    """Return the private key as a file. Its content is secret.
+
+    OpenDKIM reads it after it has become user opendkim, and refuses a key that others can read (RequireSafeKeys).
+    """
+    content = private_key_pem.rstrip("\n") + "\n"
+    return ConfigFile(path=private_key_path(settings), content=content, mode="0600", owner="opendkim:opendkim")
+
+
+def files(settings: Settings) -> tuple[ConfigFile, ...]:
+    """Return everything OpenDKIM reads but the private key. No secrets."""
+    context = OpenDkimContext(
+        key_table="/etc/opendkim/KeyTable",
+        signing_table="/etc/opendkim/SigningTable",
+        trusted_hosts="/etc/opendkim/TrustedHosts",
+        socket=SOCKET,
+        socket_dir=str(PurePosixPath(SOCKET).parent),
+        key_name=key_name(settings.dkim.selector, settings.domain),
+        domain=settings.domain,
+        selector=settings.dkim.selector,
+        private_key=private_key_path(settings),
+        hostname=settings.hostname,
+    )
+    templates = {
+        "/etc/opendkim.conf": "opendkim/opendkim.conf.j2",
+        context.key_table: "opendkim/KeyTable.j2",
+        context.signing_table: "opendkim/SigningTable.j2",
+        context.trusted_hosts: "opendkim/TrustedHosts.j2",
+        "/etc/tmpfiles.d/mailhost-opendkim.conf": "opendkim/tmpfiles.conf.j2",
+    }
+    return tuple(ConfigFile(path=path, content=render(template, context)) for path, template in templates.items())
+
+
+def health(settings: Settings) -> tuple[str, ...]:  # noqa: ARG001 - the same signature for every daemon
+    """Return the probes a healthy OpenDKIM passes."""
+    return "unit opendkim", f"unix {SOCKET}"

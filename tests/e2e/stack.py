@@ -1,0 +1,158 @@
+"""A stack of the real engine on a machine of the lab, in a copy of the project that a test may damage."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from argon2 import PasswordHasher
+
+from lab import environment, keys
+from lab.addresses import ACME_DIRECTORY, CLOUDFLARE_TOKEN, CLOUDFLARE_URL, Machine
+from lab.demo import PASSWORDS
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ("Pulumi.yaml", "__main__.py", "model", "components", "templates", "host")
+_TIMEOUT_SECONDS = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of the pulumi command."""
+
+    code: int
+    output: str
+
+    def must_pass(self) -> "Run":
+        """Fail the test with the whole output unless the command succeeded."""
+        assert self.code == 0, self.output
+        return self
+
+
+def password_hashes() -> dict[str, str]:
+    """Hash the lab's passwords, cheaply: the strength of a hash is not under test."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+    return {user: "{ARGON2ID}" + hasher.hash(password) for user, password in PASSWORDS.items()}
+
+
+@dataclass(kw_only=True)
+class Stack:
+    """The program, copied to `folder`, and its stack for one machine."""
+
+    machine: Machine
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The stack is called like its machine."""
+        return self.machine.name
+
+    def create(self) -> None:
+        """Copy the program, make the stack and write its configuration."""
+        for part in PROGRAM:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, self.folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, self.folder / part)
+        self.environment = environment.complete() | {"PULUMI_BACKEND_URL": f"file://{self.folder}/state"}
+        (self.folder / "state").mkdir()
+        self.pulumi("stack", "init", self.name).must_pass()
+        self.configure(
+            {
+                "domain": self.machine.domain,
+                "os": self.machine.release,
+                "ipv4": self.machine.ipv4,
+                "ipv6": self.machine.ipv6,
+                "hostKey": keys.host_public(self.machine.name),
+                "postmaster": f"alice@{self.machine.domain}",
+                "acme": {"server": ACME_DIRECTORY},
+                "dns": {"ttl": 60},
+                "cloudflare:baseUrl": CLOUDFLARE_URL,
+            }
+        )
+        for user, hashed in password_hashes().items():
+            self.set_secret(f'mailboxes["{user}@{self.machine.domain}"]', hashed)
+        self.set_secret("cloudflare:apiToken", CLOUDFLARE_TOKEN)
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / f"Pulumi.{self.name}.yaml"
+
+    def configure(self, values: Mapping[str, object]) -> None:
+        """Set plain values in the stack's file as an editor would; None removes one."""
+        document = yaml.safe_load(self._file.read_text()) if self._file.exists() else {}
+        config = document.setdefault("config", {})
+        for key, value in values.items():
+            full = key if ":" in key else f"mailhost:{key}"
+            if value is None:
+                config.pop(full, None)
+            else:
+                config[full] = value
+        self._file.write_text(yaml.safe_dump(document))
+
+    def set_secret(self, path: str, value: str) -> None:
+        """Encrypt a value into the stack's file; it travels by stdin."""
+        self.pulumi("config", "set", "--secret", "--path", path, stack=True, stdin=value).must_pass()
+
+    def pulumi(self, *arguments: str, stack: bool = False, stdin: str | None = None, **variables: str) -> Run:
+        """Run the pulumi command without a terminal."""
+        command = ["pulumi", *arguments, "--non-interactive", *(("--stack", self.name) if stack else ())]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment | variables,
+            input=stdin if stdin is not None else "",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+        return Run(code=done.returncode, output=done.stdout)
+
+    def up(self, **variables: str) -> Run:
+        """Run `pulumi up`."""
+        return self.pulumi("up", "--yes", "--skip-preview", stack=True, **variables)
+
+    def start_up(self) -> "subprocess.Popen[str]":
+        """Run `pulumi up` beside the test, which looks at the machine meanwhile."""
+        return subprocess.Popen(
+            ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", self.name],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def preview(self, *arguments: str, **variables: str) -> Run:
+        """Run `pulumi preview`."""
+        return self.pulumi("preview", *arguments, stack=True, **variables)
+
+    def changes(self) -> dict[str, int]:
+        """Return what the last update did, by kind: `{"same": 48}` when it did nothing."""
+        history = json.loads(
+            self.pulumi("stack", "history", "--json", "--page-size", "1", stack=True).must_pass().output
+        )
+        return dict(history[0]["resourceChanges"])
+
+    def planned(self) -> list[tuple[str, str]]:
+        """Return (operation, resource name) of everything a preview would change."""
+        document = json.loads(self.pulumi("preview", "--json", stack=True).must_pass().output)
+        steps: Sequence[Mapping[str, Any]] = document["steps"]
+        return [(step["op"], step["urn"].rpartition("::")[2]) for step in steps if step["op"] != "same"]
+
+    def state(self) -> str:
+        """Return the exported state as anybody with the state file, but without the passphrase, reads it."""
+        return self.pulumi("stack", "export", stack=True).must_pass().output
+
+    def outputs(self) -> dict[str, Any]:
+        """Return the stack's outputs."""
+        return dict(json.loads(self.pulumi("stack", "output", "--json", stack=True).must_pass().output))

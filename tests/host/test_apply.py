@@ -1,0 +1,339 @@
+"""Stage, apply, roll back, remove: what an operator relies on."""
+
+from __future__ import annotations
+
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from mailhostctl import durable
+from mailhostctl.manifest import digest, owner_ids
+from mailhostctl.system import MailhostError
+from tests.host.scratch import Host, manifest
+
+Capsys = pytest.CaptureFixture[str]
+MAIN = "/etc/postfix/main.cf"
+USERS = "/etc/postfix/virtual_mailboxes"
+OLD = {MAIN: "myhostname = old\n", USERS: "old@example.org x\n"}
+NEW = {MAIN: "myhostname = new\n", USERS: "new@example.org x\n"}
+
+
+def test_staging_never_touches_the_live_file(host: Host) -> None:
+    host.write(MAIN, "untouched\n")
+    host.stage("postfix", NEW)
+    assert host.live(MAIN) == "untouched\n"
+
+
+def test_staged_content_is_for_root_only(host: Host) -> None:
+    host.stage("postfix", NEW)
+    kept = [path for path in host.state().rglob("*") if path.is_file()]
+    assert kept
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in kept)
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in host.state().rglob("*") if path.is_dir())
+
+
+def test_apply_makes_the_staged_files_live_and_tells_the_daemon(host: Host, capsys: Capsys) -> None:
+    assert host.apply("postfix", OLD, mode="0640") == 0
+    assert capsys.readouterr().out == digest(manifest(OLD, mode="0640").encode()) + "\n"
+    assert {path: host.live(path) for path in OLD} == OLD
+    assert stat.S_IMODE((host.root / MAIN[1:]).stat().st_mode) == 0o640
+    assert host.running == OLD[MAIN]
+    assert (host.fake / "enabled/postfix.service").exists()
+
+
+def test_the_same_manifest_again_does_nothing_and_says_the_same(host: Host, capsys: Capsys) -> None:
+    host.apply("postfix", OLD)
+    first = capsys.readouterr().out
+    host.calls()
+    assert host.apply("postfix", OLD) == 0
+    assert capsys.readouterr().out == first
+    assert host.calls("systemctl re") == []
+    assert host.run("generations", "postfix") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_live_file_changed_by_hand_is_put_right_by_the_same_manifest(host: Host) -> None:
+    host.apply("postfix", OLD)
+    host.write(MAIN, "changed by hand\n")
+    assert host.apply("postfix", OLD) == 0
+    assert host.live(MAIN) == OLD[MAIN]
+    assert host.running == OLD[MAIN]
+
+
+def test_a_stopped_daemon_is_started_by_the_same_manifest(host: Host) -> None:
+    host.apply("postfix", OLD)
+    (host.fake / "active/postfix.service").unlink()
+    assert host.apply("postfix", OLD) == 0
+    assert host.running == OLD[MAIN]
+
+
+@pytest.mark.parametrize("parser", ["postfix -c", "postconf -c"])
+def test_what_the_parser_refuses_never_becomes_live(host: Host, capsys: Capsys, parser: str) -> None:
+    host.apply("postfix", OLD)
+    host.calls()
+    host.fails(parser, "fatal: main.cf line 1: no such thing")
+    assert host.apply("postfix", NEW) == 1
+    assert "fatal: main.cf line 1: no such thing" in capsys.readouterr().err
+    assert host.live(MAIN) == OLD[MAIN]
+    assert host.calls("systemctl re") == []
+    host.works(parser)
+    assert host.apply("postfix", NEW) == 0
+    assert host.running == NEW[MAIN]
+
+
+def test_a_warning_of_postconf_is_a_refusal(host: Host, capsys: Capsys) -> None:
+    host.play("postconf", 'echo "postconf: warning: $2/main.cf: unused parameter: x=1" >&2\n')
+    assert host.apply("postfix", NEW) == 1
+    assert "warning: /etc/postfix/main.cf: unused parameter" in capsys.readouterr().err
+    assert host.live(MAIN) is None
+
+
+def test_the_parser_sees_the_new_versions_of_files_named_in_files(host: Host, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    host.play("opendkim", f'cat "$3" $(cut -d" " -f2 "$3") > {seen}\n')
+    files = {"/etc/opendkim.conf": "KeyTable /etc/opendkim/KeyTable\n", "/etc/opendkim/KeyTable": "the new one\n"}
+    assert host.apply("opendkim", files) == 0
+    assert "the new one" in seen.read_text()
+    assert "candidate" in seen.read_text()
+
+
+def test_when_the_daemon_fails_the_previous_generation_comes_back(host: Host, capsys: Capsys) -> None:
+    host.apply("postfix", OLD)
+    host.fails("systemctl reload", "Job for postfix.service failed")
+    assert host.apply("postfix", NEW) == 1
+    assert "Job for postfix.service failed" in capsys.readouterr().err
+    assert {path: host.live(path) for path in OLD} == OLD
+    host.works("systemctl reload")
+    assert host.apply("postfix", NEW) == 0
+    assert {path: host.live(path) for path in NEW} == NEW
+
+
+def test_when_the_first_apply_fails_what_was_there_comes_back(host: Host) -> None:
+    host.write(MAIN, "the package's own\n")
+    host.fails("systemctl restart")
+    assert host.apply("postfix", NEW) == 1
+    assert host.live(MAIN) == "the package's own\n"
+    assert host.live(USERS) is None
+    assert host.running is None
+    assert not (host.fake / "enabled/postfix.service").exists()
+
+
+def test_an_unhealthy_service_gets_its_previous_generation_back(
+    host: Host, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailhostctl.probes.PATIENCE", 0.05)
+    host.apply("postfix", OLD)
+    assert host.apply("postfix", NEW, health=["unix /nonexistent"]) == 1
+    assert "unix /nonexistent" in capsys.readouterr().err
+    assert host.running == OLD[MAIN]
+    assert host.live(MAIN) == OLD[MAIN]
+
+
+def test_a_file_no_longer_in_the_manifest_goes(host: Host) -> None:
+    host.apply("postfix", OLD)
+    assert host.apply("postfix", {MAIN: NEW[MAIN]}) == 0
+    assert host.live(USERS) is None
+
+
+def test_a_file_no_longer_in_the_manifest_gives_place_to_the_one_before_us(host: Host) -> None:
+    host.write(USERS, "the operator's own\n")
+    host.apply("postfix", OLD)
+    assert host.apply("postfix", {MAIN: NEW[MAIN]}) == 0
+    assert host.live(USERS) == "the operator's own\n"
+
+
+def test_a_symbolic_link_is_replaced_and_comes_back(host: Host) -> None:
+    live = host.write("/etc/postfix/elsewhere", "target\n").with_name("main.cf")
+    live.symlink_to("elsewhere")
+    host.apply("postfix", OLD)
+    assert not live.is_symlink()
+    assert host.live("/etc/postfix/elsewhere") == "target\n"
+    host.run("remove", "postfix")
+    assert live.is_symlink()
+    assert host.live(MAIN) == "target\n"
+
+
+def test_remove_stops_the_service_and_puts_everything_back(host: Host) -> None:
+    host.write(MAIN, "the package's own\n")
+    host.apply("postfix", OLD)
+    host.apply("postfix", NEW)
+    for _ in range(2):
+        assert host.run("remove", "postfix") == 0
+        assert host.live(MAIN) == "the package's own\n"
+        assert host.live(USERS) is None
+        assert host.running is None
+    assert not (host.fake / "enabled/postfix.service").exists()
+    assert not host.state("postfix/generations").exists()
+
+
+def test_remove_takes_away_the_folders_we_made_but_no_other(host: Host) -> None:
+    host.write("/etc/hostname", "mail\n")
+    host.apply("accounts", {"/etc/dovecot/users": "a@example.org:{ARGON2ID}$x::::::\n"})
+    host.write("/etc/dovecot/kept", "somebody else's\n")
+    host.apply("certificate", {"/etc/letsencrypt/renewal-hooks/deploy/mailhost": "#!/bin/sh\n"})
+    host.run("remove", "accounts")
+    host.run("remove", "certificate")
+    assert sorted(str(path.relative_to(host.root / "etc")) for path in (host.root / "etc").rglob("*")) == [
+        "dovecot",
+        "dovecot/kept",
+        "hostname",
+    ]
+
+
+def test_a_service_that_ran_before_us_runs_on_after_remove(host: Host) -> None:
+    host.write(MAIN, "the operator's own\n")
+    (host.fake / "active/postfix.service").touch()
+    host.apply("postfix", OLD)
+    host.run("remove", "postfix")
+    assert host.running == "the operator's own\n"
+
+
+def test_rollback_applies_the_generation_before_once_more(host: Host, capsys: Capsys) -> None:
+    host.apply("postfix", OLD)
+    host.apply("postfix", NEW)
+    capsys.readouterr()
+    assert host.run("rollback", "postfix") == 0
+    assert capsys.readouterr().out == "3\n"
+    assert host.running == OLD[MAIN]
+    assert host.run("rollback", "postfix", "2") == 0
+    assert host.running == NEW[MAIN]
+    assert host.run("rollback", "postfix", "9") == 1
+    assert "no such earlier generation" in capsys.readouterr().err
+
+
+def test_five_generations_are_kept_and_what_was_before_us(host: Host, capsys: Capsys) -> None:
+    host.write(MAIN, "before\n")
+    for number in range(8):
+        assert host.apply("postfix", {MAIN: f"myhostname = {number}\n"}) == 0
+    capsys.readouterr()
+    host.run("generations", "postfix")
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["8", "7", "6", "5", "4"]
+    host.run("remove", "postfix")
+    assert host.live(MAIN) == "before\n"
+
+
+def test_postfix_is_reloaded_but_restarted_when_its_network_changes(host: Host) -> None:
+    host.apply("postfix", {MAIN: "inet_protocols = ipv4\n"})
+    assert [call for call in host.calls("systemctl re")] == ["systemctl restart postfix.service"]
+    host.apply("postfix", {MAIN: "inet_protocols = ipv4\nbiff = no\n"})
+    assert [call for call in host.calls("systemctl re")] == ["systemctl reload postfix.service"]
+    host.apply("postfix", {MAIN: "inet_protocols = all\n"})
+    assert [call for call in host.calls("systemctl re")] == ["systemctl restart postfix.service"]
+
+
+def test_no_other_unit_is_ever_named(host: Host) -> None:
+    host.apply("postfix", OLD)
+    host.run("remove", "postfix")
+    assert {call.split()[-1] for call in host.calls("systemctl")} == {"postfix.service"}
+
+
+def test_systemd_sees_its_own_kinds_of_files(host: Host) -> None:
+    files = {
+        "/etc/sysusers.d/mailhost.conf": "u vmail -\n",
+        "/etc/tmpfiles.d/mailhost.conf": "d /var/vmail\n",
+        "/etc/systemd/system/x.service.d/mailhost.conf": "[Service]\n",
+    }
+    assert host.apply("accounts", files) == 0
+    assert [call.replace(str(host.root), "") for call in host.calls("system")] == [
+        "systemd-sysusers --dry-run /var/lib/mailhost/accounts/candidate/etc/sysusers.d/mailhost.conf",
+        "systemd-tmpfiles --create --prefix=/nonexistent "
+        "/var/lib/mailhost/accounts/candidate/etc/tmpfiles.d/mailhost.conf",
+        "systemd-sysusers /etc/sysusers.d/mailhost.conf",
+        "systemd-tmpfiles --create /etc/tmpfiles.d/mailhost.conf",
+        "systemctl daemon-reload",
+    ]
+
+
+def test_a_broken_script_is_refused(host: Host, capsys: Capsys) -> None:
+    hook = "/etc/letsencrypt/renewal-hooks/deploy/mailhost"
+    assert host.apply("certificate", {hook: "#!/bin/sh\nif true; then\n"}, mode="0755") == 1
+    assert "sh -n" in capsys.readouterr().err
+    assert host.live(hook) is None
+
+
+def test_a_required_file_that_is_missing_stops_before_any_change(host: Host, capsys: Capsys) -> None:
+    assert host.apply("postfix", OLD, requires=["/etc/letsencrypt/live/x/fullchain.pem"]) == 1
+    assert "/etc/letsencrypt/live/x/fullchain.pem, which does not exist" in capsys.readouterr().err
+    host.write("/etc/letsencrypt/live/x/fullchain.pem", "x")
+    assert host.apply("postfix", OLD, requires=["/etc/letsencrypt/live/x/fullchain.pem"]) == 0
+
+
+def test_what_was_staged_must_be_what_the_manifest_says(host: Host, capsys: Capsys) -> None:
+    assert host.run("apply", "postfix", stdin=manifest(OLD)) == 1
+    assert "nothing is staged" in capsys.readouterr().err
+    host.stage("postfix", OLD)
+    assert host.run("apply", "postfix", stdin=manifest(NEW)) == 1
+    assert "is not the one in the manifest" in capsys.readouterr().err
+    assert host.run("apply", "postfix", stdin=manifest(OLD, mode="0600")) == 1
+    assert "another mode" in capsys.readouterr().err
+    assert host.run("unstage", "postfix", MAIN) == 0
+    assert host.run("unstage", "postfix", MAIN) == 0
+    assert host.run("apply", "postfix", stdin=manifest(OLD)) == 1
+    assert host.live(MAIN) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "must be an object"),
+        ('{"files": {}, "helth": []}', "must be an object"),
+        ('{"files": []}', '"files" must be an object'),
+        ('{"files": {"etc/x": {}}}', "must be absolute"),
+        ('{"files": {"/etc/../x": {}}}', "must be absolute"),
+        ('{"files": {"/etc/x": {"mode": "0644"}}}', "must have exactly"),
+        ('{"files": {"/etc/x": {"mode": "644", "owner": "root:root", "sha256": "' + "0" * 64 + '"}}}', "mode '644'"),
+        ('{"files": {"/etc/x": {"mode": "0644", "owner": "root", "sha256": "' + "0" * 64 + '"}}}', "owner 'root'"),
+        ('{"files": {"/etc/x": {"mode": "0644", "owner": "root:root", "sha256": "zz"}}}', "64 hex digits"),
+        ('{"files": {}, "health": "tcp 25"}', "list of texts"),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_in_words(host: Host, capsys: Capsys, text: str, message: str) -> None:
+    assert host.run("apply", "postfix", stdin=text) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_when_told_to_stop_it_turns_back(host: Host) -> None:
+    host.apply("postfix", OLD)
+    once = host.write("/once", "")
+    live = host.root / MAIN[1:]
+    host.play(
+        "postfix", f"[ -f {once} ] && grep -q new {live} && {{ rm {once}; kill -TERM $PPID; sleep 9; }}\nexit 0\n"
+    )
+    assert host.apply("postfix", NEW) == 1
+    assert host.live(MAIN) == OLD[MAIN]
+    assert not host.state("postfix/journal.json").exists()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_two_applies_of_one_service_wait_for_each_other(host: Host) -> None:
+    lock = host.state("postfix/lock")
+    with (
+        durable.locked(lock),
+        pytest.raises(MailhostError, match="another mailhostctl"),
+        durable.locked(lock, patience=0.1),
+    ):
+        pass
+    with durable.locked(lock, patience=0.1):
+        pass
+
+
+def test_a_file_whose_owner_does_not_exist_is_named() -> None:
+    with pytest.raises(MailhostError, match="user nosuchuser does not exist"):
+        owner_ids("nosuchuser:root")
+    with pytest.raises(MailhostError, match="group nosuchgroup does not exist"):
+        owner_ids("root:nosuchgroup")
+
+
+def test_status_tells_the_state_of_each_service(host: Host, capsys: Capsys) -> None:
+    host.apply("postfix", OLD)
+    host.stage("accounts", {"/etc/dovecot/users": "x"})
+    host.write(MAIN, "by hand\n")
+    capsys.readouterr()
+    assert host.run("status") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "accounts: not applied",
+        "postfix: generation 1, files changed by hand, active",
+    ]

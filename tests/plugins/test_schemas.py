@@ -1,0 +1,165 @@
+"""The plugins' schemas are those of the official Python SDKs: names on the wire, required ones, secrets, versions."""
+
+import ast
+import functools
+import importlib
+import json
+import typing
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+
+from lab.plugins import NAMES, version
+from lab.plugins.cloudflare import CloudflareProvider
+from lab.plugins.command import CommandProvider
+from lab.plugins.schema import Field
+from lab.plugins.serve import Provider
+from lab.plugins.tls import TlsProvider
+
+PROVIDERS: dict[str, type[Provider]] = {
+    "cloudflare": CloudflareProvider,
+    "command": CommandProvider,
+    "tls": TlsProvider,
+}
+SITE = Path(str(metadata.distribution("pulumi").locate_file("")))
+
+
+@functools.cache
+def classes(path: str) -> dict[str, ast.ClassDef]:
+    """Classes of a generated module: read, not imported, because pulumi_cloudflare costs seconds and 130 MB."""
+    tree = ast.parse((SITE / path).read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def arguments(class_: ast.ClassDef) -> dict[str, bool]:
+    """Names on the wire that the class's constructor takes, and whether each is required."""
+    init = next(node for node in class_.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    pairs = zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+    wire = {
+        node.name: decorator.keywords[0].value.value  # type: ignore[attr-defined]
+        for node in class_.body
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call) and decorator.keywords
+    }
+    return {wire.get(argument.arg, argument.arg): default is None for argument, default in pairs}
+
+
+def schema(fields: typing.Mapping[str, Field] | None) -> dict[str, bool]:
+    return {name: field.required for name, field in (fields or {}).items()}
+
+
+def plugin(name: str, token: str) -> Any:
+    return PROVIDERS[name]().resources[token]
+
+
+@pytest.mark.parametrize(
+    ("name", "token", "module", "class_"),
+    [
+        ("command", "command:remote:Command", "remote/command.py", "CommandArgs"),
+        ("command", "command:remote:CopyToRemote", "remote/copy_to_remote.py", "CopyToRemoteArgs"),
+        ("tls", "tls:index/privateKey:PrivateKey", "private_key.py", "PrivateKeyArgs"),
+        ("cloudflare", "cloudflare:index/dnsRecord:DnsRecord", "dns_record.py", "DnsRecordArgs"),
+    ],
+)
+def test_inputs_are_the_official_ones(name, token, module, class_):
+    found = classes(f"pulumi_{name}/{module}")
+    official = arguments(found[class_])
+    if name == "cloudflare":
+        # Its SDK calls the zone optional; Cloudflare has no record without one.
+        official["zoneId"] = True
+    assert schema(plugin(name, token).inputs) == official
+
+
+@pytest.mark.parametrize(
+    ("path", "class_"),
+    [(("connection",), "ConnectionArgs"), (("connection", "proxy"), "ProxyConnectionArgs")],
+)
+def test_connection_is_the_official_one(path, class_):
+    fields = plugin("command", "command:remote:Command").inputs
+    for key in path:
+        fields = fields[key].fields
+    assert schema(fields) == arguments(classes("pulumi_command/remote/_inputs.py")[class_])
+
+
+def test_connection_defaults_are_the_official_ones():
+    from pulumi_command.remote import ConnectionArgs  # noqa: PLC0415 - warns at import
+
+    official = ConnectionArgs(host="h")
+    fields = plugin("command", "command:remote:Command").inputs["connection"].fields
+    for name, field in fields.items():
+        attribute = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+        assert field.default == (getattr(official, attribute) if name != "host" else None)
+
+
+@pytest.mark.parametrize(("key", "class_"), [("data", "DnsRecordDataArgs"), ("settings", "DnsRecordSettingsArgs")])
+def test_objects_of_records_are_the_official_ones(key, class_):
+    fields = plugin("cloudflare", "cloudflare:index/dnsRecord:DnsRecord").inputs[key].fields
+    assert schema(fields) == arguments(classes("pulumi_cloudflare/_inputs.py")[class_])
+
+
+def test_outputs_are_the_official_ones():
+    record = plugin("cloudflare", "cloudflare:index/dnsRecord:DnsRecord")
+    state = arguments(classes("pulumi_cloudflare/dns_record.py")["_DnsRecordState"])
+    assert {*record.inputs, *record.outputs} == set(state)
+    key = plugin("tls", "tls:index/privateKey:PrivateKey")
+    state = arguments(classes("pulumi_tls/private_key.py")["_PrivateKeyState"])
+    assert {*key.inputs, *key.outputs} == set(state)
+
+
+def test_secret_outputs_are_the_official_ones():
+    source = (SITE / "pulumi_tls/private_key.py").read_text(encoding="utf-8")
+    line = next(line for line in source.splitlines() if "additional_secret_outputs=" in line)
+    official = ast.literal_eval(line.partition("additional_secret_outputs=")[2].rstrip(")"))
+    assert plugin("tls", "tls:index/privateKey:PrivateKey").secret_outputs == set(official)
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "token"),
+    [
+        ("get_zone.py", "get_zone", "cloudflare:index/getZone:getZone"),
+        ("get_zones.py", "get_zones", "cloudflare:index/getZones:getZones"),
+        ("get_dns_records.py", "get_dns_records", "cloudflare:index/getDnsRecords:getDnsRecords"),
+    ],
+)
+def test_functions_take_the_official_arguments(module, function, token):
+    source = (SITE / "pulumi_cloudflare" / module).read_text(encoding="utf-8")
+    node = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == function)
+    wire = {
+        statement.targets[0].slice.value  # type: ignore[attr-defined]
+        for statement in node.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Subscript)
+    }
+    assert f"'{token}'" in source
+    fields, _ = CloudflareProvider().functions[token]
+    assert set(fields) == wire
+
+
+def test_zone_filter_is_the_official_one():
+    fields, _ = CloudflareProvider().functions["cloudflare:index/getZone:getZone"]
+    official = arguments(classes("pulumi_cloudflare/_inputs.py")["GetZoneFilterArgs"])
+    assert schema(fields["filter"].fields) == official
+
+
+def test_settings_are_the_official_ones():
+    official = arguments(classes("pulumi_cloudflare/provider.py")["ProviderArgs"])
+    assert schema(CloudflareProvider.config) == official
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_versions_are_those_the_packages_ask_for(name):
+    pin = json.loads((SITE / f"pulumi_{name}" / "pulumi-plugin.json").read_text(encoding="utf-8"))
+    assert PROVIDERS[name].version == version(name) == pin["version"] == metadata.version(f"pulumi-{name}")
+
+
+def test_protocol_signatures_are_the_sdk_s():
+    ours = importlib.import_module("lab.plugins.values")
+    sdk = pulumi.runtime.rpc
+    assert ours.SIGNATURE == sdk._special_sig_key
+    assert ours.SECRET_SIGNATURE == sdk._special_secret_sig
+    assert ours.ASSET_SIGNATURE == sdk._special_asset_sig
+    assert ours.ARCHIVE_SIGNATURE == sdk._special_archive_sig
+    assert ours.UNKNOWN_STRING == sdk.UNKNOWN

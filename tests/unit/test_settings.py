@@ -1,0 +1,270 @@
+"""What an operator may write, what is refused, and how it is said."""
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from model.settings import LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Settings, SettingsError, load
+from tests.unit.samples import ARGON2ID, BCRYPT, HOST_KEY, RAW, raw, settings
+
+RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC7"
+TWO = {"alice@example.com": ARGON2ID, "bob@example.com": BCRYPT}
+# The shape of a key, no key.
+PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----"
+
+
+def problems(**changes: object) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        load(raw(**changes))
+    return caught.value.problems
+
+
+def test_the_least_configuration_gets_the_documented_defaults() -> None:
+    made = settings()
+    assert made.hostname == "mail.example.com"
+    assert made.os == "debian13"
+    assert made.platform.dovecot == "2.4"
+    assert made.ipv6 is None
+    assert (made.ssh.host, made.ssh.port, made.ssh.user) == ("203.0.113.13", 22, "root")
+    assert made.ssh_private_key is None
+    assert made.postmaster == "alice@example.com"
+    assert (made.dns.ttl, made.dns.zone_id, made.dns.apex) == (3600, None, True)
+    assert (made.dkim.selector, made.dkim.bits) == ("mail", 2048)
+    assert made.dmarc.policy == "quarantine"
+    assert (made.acme.server, made.acme.contact) == (LETS_ENCRYPT, "postmaster@example.com")
+    assert all(made.services.model_dump().values())
+    assert (made.firewall.https, made.firewall.allow) == (True, ())
+    assert made.message_size_limit == 52_428_800
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "expected"),
+    [
+        ({"domain": "Example.COM"}, "domain", "example.com"),  # DNS ignores case, files do not
+        ({"hostname": "MX1.example.com"}, "hostname", "mx1.example.com"),
+        ({"hostname": "example.com"}, "hostname", "example.com"),  # the domain itself may be the host
+        ({"os": "ubuntu24.04"}, "os", "ubuntu24.04"),
+        ({"ipv6": "2001:DB8:113:0::13"}, "ipv6", "2001:db8:113::13"),  # as DNS gives it back (RFC 5952)
+        ({"hostKey": f"{HOST_KEY} root@host\n"}, "host_key", HOST_KEY),  # the comment is not part of the key
+        ({"ssh": {"host": "10.0.0.5", "port": 2222}}, "ssh.host", "10.0.0.5"),  # reached through a private network
+        ({"ssh": {"host": "fd00::5"}}, "ssh.host", "fd00::5"),
+        ({"ssh": {"port": 2222}}, "ssh.host", "203.0.113.13"),  # the default survives a given port
+        ({"mailboxes": {"Alice@Example.com": BCRYPT}}, "postmaster", "alice@example.com"),
+        ({"mailboxes": {**TWO, "postmaster@example.com": BCRYPT}}, "postmaster", "postmaster@example.com"),
+        ({"mailboxes": TWO, "postmaster": "BOB@example.com"}, "postmaster", "bob@example.com"),
+        ({"dns": {"ttl": 1}}, "dns.ttl", 1),  # Cloudflare's automatic
+        ({"dns": {"ttl": 60}}, "dns.ttl", 60),
+        ({"dns": {"ttl": "86400"}}, "dns.ttl", 86400),  # text, as `pulumi config set --path` may store it
+        ({"dkim": {"selector": "2026a.Mail"}}, "dkim.selector", "2026a.mail"),
+        ({"acme": {"staging": True}}, "acme.server", LETS_ENCRYPT_STAGING),
+        ({"acme": {"server": "https://203.0.113.1:14000/dir"}}, "acme.server", "https://203.0.113.1:14000/dir"),
+        ({"acme": {"contact": "Ops@Example.org"}}, "acme.contact", "ops@example.org"),
+        ({"services": {"pop3s": False}}, "services.pop3s", False),
+        ({"firewall": {"allow": [8443, "9090"]}}, "firewall.allow", (8443, 9090)),
+        ({"messageSizeLimit": "1048576"}, "message_size_limit", 1_048_576),
+    ],
+)
+def test_accepted(changes: dict[str, object], path: str, expected: object) -> None:
+    value: object = settings(**changes)
+    for part in path.split("."):
+        value = getattr(value, part)
+    assert value == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        # required
+        ({"domain": None}, "domain: is missing; pulumi config set domain"),
+        ({"ipv4": None}, "ipv4: is missing; pulumi config set ipv4"),
+        ({"hostKey": None}, "hostKey: is missing; pulumi config set hostKey"),
+        ({"mailboxes": None}, "mailboxes: is missing; pulumi config set --secret --path"),
+        # domain and hostname
+        ({"domain": "example"}, "domain: 'example' is not a full domain name"),
+        ({"domain": "exam ple.com"}, "domain: 'exam ple.com' is not a domain name"),
+        ({"domain": "example.com."}, "domain: 'example.com.' ends with a dot"),
+        ({"domain": "-a.com"}, "domain: '-a.com' is not a domain name"),
+        ({"domain": "a_b.com"}, "domain: 'a_b.com' is not a domain name"),
+        ({"domain": "example.com\nroot: x"}, r"domain: 'example.com\nroot: x' is not a domain name"),  # no new lines
+        ({"domain": "192.0.2.1"}, "domain: '192.0.2.1' is not a full domain name"),
+        ({"domain": "bücher.de"}, "domain: 'bücher.de' has letters outside ASCII; write it as xn--bcher-kva.de"),
+        ({"domain": "co.uk"}, "domain: 'co.uk' is a public suffix"),
+        ({"hostname": "mail.example.org"}, "hostname: 'mail.example.org' lies outside example.com"),
+        ({"hostname": "mailexample.com"}, "hostname: 'mailexample.com' lies outside example.com"),  # no dot between
+        ({"hostname": "mail"}, "hostname: 'mail' is not a full domain name"),
+        # os
+        ({"os": "debian11"}, "os: 'debian11' is not supported; choose 'debian12', 'debian13' or 'ubuntu24.04'"),
+        # addresses
+        ({"ipv4": "2001:db8::1"}, "ipv4: '2001:db8::1' is an IPv6 address; it belongs in ipv6"),
+        ({"ipv4": "203.0.113"}, "ipv4: '203.0.113' is not an IPv4 address"),
+        ({"ipv4": "203.0.113.13/24"}, "ipv4: '203.0.113.13/24' is not an IPv4 address"),
+        ({"ipv4": "127.0.0.1"}, "ipv4: '127.0.0.1' is loopback, so no other"),
+        ({"ipv4": "0.0.0.0"}, "ipv4: '0.0.0.0' is unspecified, so no other"),  # noqa: S104
+        ({"ipv4": "169.254.1.1"}, "ipv4: '169.254.1.1' is link-local, so no other"),
+        ({"ipv4": "224.0.0.1"}, "ipv4: '224.0.0.1' is multicast, so no other"),
+        ({"ipv4": "10.1.2.3"}, "ipv4: '10.1.2.3' is private, so no other"),
+        ({"ipv4": "100.64.0.1"}, "ipv4: '100.64.0.1' is private, so no other"),  # RFC 6598, behind a provider's NAT
+        ({"ipv4": "255.255.255.255"}, "ipv4: '255.255.255.255' is reserved, so no other"),
+        ({"ipv6": "203.0.113.13"}, "ipv6: '203.0.113.13' is an IPv4 address; it belongs in ipv4"),
+        ({"ipv6": "::1"}, "ipv6: '::1' is loopback, so no other"),
+        ({"ipv6": "::"}, "ipv6: '::' is unspecified, so no other"),
+        ({"ipv6": "fe80::1"}, "ipv6: 'fe80::1' is link-local, so no other"),
+        ({"ipv6": "2001:db8::1%eth0"}, "ipv6: '2001:db8::1%eth0' has a zone"),
+        ({"ipv6": "fd00::1"}, "ipv6: 'fd00::1' is private, so no other"),
+        ({"ipv6": "::ffff:203.0.113.13"}, "ipv6: it belongs in ipv4, as 203.0.113.13"),
+        ({"ipv6": ""}, "ipv6: is not an IPv6 address"),
+        # host key
+        ({"hostKey": RSA}, f"hostKey: '{RSA}' is of type ssh-rsa, needed is the host's ssh-ed25519 key"),
+        ({"hostKey": f"host {HOST_KEY}"}, "leave the host name out"),  # a line of ssh-keyscan
+        ({"hostKey": f"{HOST_KEY}\n{HOST_KEY}"}, "has something before ssh-ed25519"),
+        ({"hostKey": HOST_KEY[:-4]}, "is damaged: not a whole ssh-ed25519 key"),
+        ({"hostKey": "ssh-ed25519"}, "is damaged"),
+        ({"hostKey": "SHA256:abc"}, "is not a public key"),  # a fingerprint
+        # ssh
+        ({"ssh": {"host": "a b"}}, "ssh.host: 'a b' is neither an IP address nor a host name"),
+        ({"ssh": {"host": "fe80::1%$(id)"}}, "ssh.host: (value not shown) is neither an IP address nor a host name"),
+        ({"ssh": {"port": 0}}, "ssh.port: '0' is too small; the least is 1"),
+        ({"ssh": {"port": 65536}}, "ssh.port: '65536' is too large; the most is 65535"),
+        ({"ssh": {"user": "root; id"}}, "ssh.user: 'root; id' has the wrong form"),
+        ({"ssh": "203.0.113.13"}, "ssh: must hold keys of its own; set them with: pulumi config set --path 'ssh.KEY'"),
+        ({"sshPrivateKey": "/root/.ssh/id_ed25519"}, "sshPrivateKey: is not a private key file"),
+        # mailboxes
+        ({"mailboxes": {}}, "mailboxes: is empty"),
+        ({"mailboxes": "alice@example.com"}, "mailboxes: must hold keys of its own"),
+        ({"mailboxes": {"alice@example.com": "s3cret"}}, "the value of alice@example.com is not an ARGON2ID or BLF"),
+        ({"mailboxes": {"alice@example.com": f"{ARGON2ID}\n"}}, "the value of alice@example.com is not"),  # anchored
+        ({"mailboxes": {"alice@example.com": "{PLAIN}s3cret"}}, "the value of alice@example.com is not"),
+        ({"mailboxes": {"alice@example.com": BCRYPT.removeprefix("{BLF-CRYPT}")}}, "is not an ARGON2ID or BLF-CRYPT"),
+        ({"mailboxes": {"alice@example.com": 5}}, "the value of alice@example.com is not"),
+        ({"mailboxes": {"alice": ARGON2ID}}, "mailboxes: entry 1 is not a mail address"),
+        ({"mailboxes": {"al ice@example.com": ARGON2ID}}, "'al ice@example.com' is not a usable mail address"),
+        ({"mailboxes": {"a:b@example.com": ARGON2ID}}, "'a:b@example.com' is not a usable mail address"),
+        ({"mailboxes": {"../x@example.com": ARGON2ID}}, "'../x@example.com' is not a usable mail address"),
+        ({"mailboxes": {"a+b@example.com": ARGON2ID}}, "'a+b@example.com' has a '+'"),
+        ({"mailboxes": {"alice@": ARGON2ID}}, "'alice@' has a domain that is not a domain name"),
+        ({"mailboxes": {"alice@example.org": ARGON2ID}}, "alice@example.org is not in example.com"),
+        ({"mailboxes": {"A@example.com": ARGON2ID, "a@example.com": BCRYPT}}, "a@example.com is listed twice"),
+        ({"mailboxes": '{"a@example.com":"x","a@example.com":"y"}'}, "'a@example.com' is listed twice; keep one"),
+        ({"mailboxes": TWO}, "postmaster: is missing, and there are several mailboxes"),
+        ({"mailboxes": TWO, "postmaster": "carol@example.com"}, "choose one of alice@example.com, bob@example.com"),
+        # dns, dkim, dmarc
+        ({"dns": {"ttl": 59}}, "dns.ttl: '59' is no TTL Cloudflare accepts"),
+        ({"dns": {"ttl": 86401}}, "dns.ttl: '86401' is no TTL Cloudflare accepts"),
+        ({"dns": {"ttl": "1h"}}, "dns.ttl: '1h' is not a whole number"),
+        ({"dns": {"ttl": 60.5}}, "dns.ttl: '60.5' is not a whole number"),
+        ({"dns": {"zoneId": "example.com"}}, "dns.zoneId: 'example.com' has the wrong form"),
+        ({"dns": {"apex": "maybe"}}, "dns.apex: 'maybe' is neither true nor false"),
+        ({"dkim": {"selector": "mail_1"}}, "dkim.selector: 'mail_1' is not a DKIM selector"),
+        ({"dkim": {"selector": ""}}, "dkim.selector: is not a DKIM selector"),
+        ({"dkim": {"bits": 1024}}, "dkim.bits: '1024' is not supported; choose 2048, 3072 or 4096"),
+        ({"dmarc": {"policy": "drop"}}, "dmarc.policy: 'drop' is not supported"),
+        # acme
+        ({"acme": {"server": "http://ca.example"}}, "acme.server: 'http://ca.example' is not an https:// directory URL"),
+        ({"acme": {"server": "https://ca.example/`id`"}}, "is not an https:// directory URL"),
+        ({"acme": {"contact": "ops"}}, "acme.contact: 'ops' is not a mail address"),
+        ({"acme": {"staging": True, "server": "https://ca.example/"}}, "acme: has both server and staging"),
+        # services, firewall, size
+        ({"services": {"imap": "on-ish"}}, "services.imap: 'on-ish' is neither true nor false"),
+        ({"firewall": {"allow": [0]}}, "firewall.allow.0: '0' is too small"),
+        ({"firewall": {"allow": 8080}}, "firewall.allow: '8080' is not a list"),
+        ({"messageSizeLimit": "50M"}, "messageSizeLimit: '50M' is not a whole number"),
+        ({"messageSizeLimit": "0"}, "messageSizeLimit: '0' is too small"),  # Postfix's "no limit"
+        # unknown keys
+        ({"hostkey": HOST_KEY}, "hostkey: unknown key; did you mean hostKey?"),
+        ({"mailbox": "s3cret"}, "mailbox: unknown key; did you mean mailboxes?"),
+        ({"colour": "red"}, "colour: unknown key; known are domain, hostname, os"),
+        ({"dns": {"tll": 60}}, "dns.tll: unknown key; did you mean ttl?"),
+        ({"dns.ttl": "60"}, "dns.ttl: unknown key; dns holds keys of its own, set them with: pulumi config set --path"),
+        ({"message_size_limit": "1048576"}, "message_size_limit: unknown key; did you mean messageSizeLimit?"),
+    ],
+)
+def test_refused(changes: dict[str, object], problem: str) -> None:
+    found = problems(**changes)
+    assert any(problem in line for line in found), found
+    assert len(found) == 1, "one mistake, one line"
+    assert not any("\n" in line or "s3cret" in line for line in found)
+
+
+def test_every_problem_is_named_at_once() -> None:
+    found = problems(domain="co.uk", ipv4="::1", os="plan9", dns={"ttl": 5, "tll": 5}, mailboxes={"x": "y"})
+    assert [line.partition(":")[0] for line in found] == ["domain", "os", "ipv4", "mailboxes", "dns.ttl", "dns.tll"]
+
+
+def test_a_consequence_of_another_problem_is_not_a_problem() -> None:
+    assert [line.partition(":")[0] for line in problems(domain="co.uk")] == ["domain"]
+
+
+def test_settings_cannot_be_changed() -> None:
+    made = settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        made.domain = "example.org"
+    with pytest.raises(TypeError):
+        made.mailboxes["eve@example.com"] = made.mailboxes["alice@example.com"]  # type: ignore[index]
+
+
+def test_a_deploy_key_is_kept_whole_and_hidden() -> None:
+    made = settings(sshPrivateKey=PRIVATE_KEY.replace("\n", "\r\n"))
+    assert made.ssh_private_key is not None
+    assert made.ssh_private_key.get_secret_value() == PRIVATE_KEY + "\n"
+    assert "b3Blbn" not in repr(made)
+
+
+def test_hashes_do_not_show_in_settings() -> None:
+    made = settings()
+    assert made.mailboxes["alice@example.com"].get_secret_value() == ARGON2ID
+    assert "argon2id" not in repr(made)
+
+
+def test_every_field_is_documented() -> None:
+    pytest.importorskip("model.reference")
+    from model.reference import rows  # noqa: PLC0415
+
+    assert all(text for _, _, text in rows(Settings))
+
+
+MARK = "S3cr3t"
+secrets = st.builds(lambda before, after: before + MARK + after, st.text(max_size=20), st.text(max_size=90))
+scalars = st.one_of(st.text(max_size=20), st.integers(), st.none(), st.booleans())
+others = st.dictionaries(st.sampled_from(["domain", "ipv4", "os", "dns", "acme", "postmaster", "typo"]), scalars)
+
+
+@given(secret=secrets, key=secrets, changes=others)
+def test_a_secret_never_shows_in_an_error(secret: str, key: str, changes: dict[str, object]) -> None:
+    for mailboxes in (
+        {"alice@example.com": secret},
+        {"alice@example.com": ARGON2ID + secret, "bob@example.org": secret},
+        {"alice@example.com": {"hash": secret}},
+        {"alice@example.com": [secret]},
+        {key.replace("@", ""): ARGON2ID},  # swapped: the password stands where the address belongs
+        [secret],
+        f"{{{secret}",  # not JSON
+        secret,
+    ):
+        with pytest.raises(SettingsError) as caught:
+            load(raw(mailboxes=mailboxes, sshPrivateKey=f"-----BEGIN {secret}", **changes))
+        assert MARK not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert MARK not in repr(caught.value)
+
+
+@given(name=st.sampled_from(["domain", "hostname", "ipv4", "ipv6", "hostKey", "os", "postmaster"]), text=st.text())
+def test_what_is_accepted_holds_no_character_that_could_end_a_line_or_a_word(name: str, text: str) -> None:
+    try:
+        made = load({**RAW, name: text})
+    except SettingsError:
+        return
+    field = re.sub(r"[A-Z]", lambda match: f"_{match[0].lower()}", name)
+    assert re.fullmatch(r"[a-zA-Z0-9.:@+/=_ -]+", str(getattr(made, field)))
+
+
+@given(st.dictionaries(st.text(max_size=12), st.text(max_size=30), max_size=4))
+def test_any_text_is_either_settings_or_a_settings_error(values: dict[str, str]) -> None:
+    try:
+        load({**RAW, **values})
+    except SettingsError as error:
+        assert error.problems
+        assert json.dumps(error.problems)
