@@ -12,6 +12,8 @@ MACHINE ?= trixie
 VENV := .venv/bin
 TOOLCHAIN := $(PYTHON) -m toolchain
 CACHE := $(or $(MAILHOST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mailhost)
+# Python programs find the commands of this project first, the developer's own after them.
+PYTEST := PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m pytest
 SCRIPTS := $(wildcard .ci/run)
 
 ##@ The lab (needs root; asks sudo when you are not)
@@ -42,8 +44,8 @@ preview: check ## what a pull request gets: the checks, then the plan of stack d
 .PHONY: test
 test: lab-tools actionlint ## every test, also those on the real Debian machines of the lab
 	@$(MAKE) --jobs --output-sync=target lint
-	@$(MAKE) quick-tests
-	$(VENV)/python -m pytest -m lab --numprocesses 2 --dist loadgroup
+	$(PYTEST) -m 'not lab' --numprocesses auto --dist worksteal
+	$(PYTEST) -m lab --numprocesses 2 --dist loadgroup
 
 .PHONY: lab-tools
 lab-tools:
@@ -69,7 +71,7 @@ check: venv actionlint ## all that is quick, under a minute: linters, types, eve
 
 .PHONY: golden
 golden: venv ## write the rendered files anew that the tests compare with; then read the diff
-	$(VENV)/python -m pytest tests/golden --update-golden
+	$(PYTEST) tests/golden --update-golden
 
 .PHONY: format
 format: venv ## let ruff mend what it can, and format
@@ -117,4 +119,4 @@ shellcheck:
 	$(VENV)/shellcheck $(SCRIPTS)
 
 quick-tests:
-	$(VENV)/python -m pytest -m 'not lab' --numprocesses auto
+	$(PYTEST) -m 'not lab and not engine' --numprocesses auto --dist worksteal

@@ -1,6 +1,7 @@
 """The ACME server of the lab: Pebble, validating over the lab's DNS and port 80 of the machine."""
 
 import json
+from pathlib import Path
 
 from lab import keys, paths, processes, web
 from lab.addresses import ACME_MANAGEMENT, ACME_MANAGEMENT_PORT, ACME_PORT, GATEWAY4, RESOLVER4
@@ -32,10 +33,14 @@ def start() -> None:
         # Pebble's own obstacles for client authors: random delays and refused nonces.
         environment={"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"},
     )
-    processes.wait_for(_NAME, _answers, timeout=15)
+    processes.wait_for(_NAME, answers, timeout=15)
+    root = web.ask(f"{ACME_MANAGEMENT}/roots/0", authority=keys.api_authority()).decode("ascii")
+    with _roots().open("a") as known:
+        known.write(root)
 
 
-def _answers() -> bool:
+def answers() -> bool:
+    """Whether a certificate could be issued now."""
     return processes.listening(GATEWAY4, ACME_PORT) and processes.listening(GATEWAY4, ACME_MANAGEMENT_PORT)
 
 
@@ -45,5 +50,9 @@ def stop() -> None:
 
 
 def issuing_roots() -> str:
-    """Certificates (PEM) that clients of the mail hosts must trust: Pebble's present issuing root."""
-    return web.ask(f"{ACME_MANAGEMENT}/roots/0", authority=keys.api_authority()).decode("ascii")
+    """Certificates (PEM) that clients of the mail hosts must trust: the root of each start, the present one last."""
+    return _roots().read_text()
+
+
+def _roots() -> Path:
+    return paths.folder("pebble") / "roots.pem"

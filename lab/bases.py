@@ -15,7 +15,7 @@ from typing import Final
 from lab import keys, packages, paths, processes
 from lab.addresses import APT_PROXY, SUITES
 from lab.errors import LabError
-from lab.progress import say, step
+from lab.progress import step
 
 _PACKAGES: Final = (
     "apt-utils",
@@ -120,11 +120,7 @@ def build(name: str, argv: list[str]) -> None:
     """Run a builder to its end; killed with all its children and mounts when we die, or by the next `down`."""
     processes.stop(name)
     contained = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *argv]
-    try:
-        processes.run_logged(name, contained, timeout=_BUILD_LIMIT)
-    except LabError:
-        say(f"the whole log is {paths.log(name)}")
-        raise
+    processes.run_logged(name, contained, timeout=_BUILD_LIMIT)
 
 
 def clear(tree: Path) -> None:

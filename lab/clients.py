@@ -20,6 +20,7 @@ from typing import TypeVar
 import dns.resolver
 
 from lab import addresses
+from model.constants import IMAPS, POP3S, SUBMISSIONS
 
 TIMEOUT_SECONDS = 20
 _Found = TypeVar("_Found")
@@ -73,28 +74,28 @@ def submit(account: Account, message: EmailMessage, *, port: int, envelope_from:
         smtplib.SMTPException: What the server refused, with its code and text.
     """
     with lab_names():
-        if port == smtplib.SMTP_SSL_PORT:
+        if port == SUBMISSIONS:
             client: smtplib.SMTP = smtplib.SMTP_SSL(account.host, port, timeout=TIMEOUT_SECONDS, context=account.tls)
         else:
             client = smtplib.SMTP(account.host, port, timeout=TIMEOUT_SECONDS)
         with client:
-            if port != smtplib.SMTP_SSL_PORT:
+            if port != SUBMISSIONS:
                 client.starttls(context=account.tls)
             client.login(account.address, account.password)
             client.send_message(message, from_addr=envelope_from)
 
 
-def imap_messages(account: Account, *, port: int = imaplib.IMAP4_SSL_PORT) -> list[EmailMessage]:
+def imap_messages(account: Account, *, port: int = IMAPS) -> list[EmailMessage]:
     """Read the INBOX over IMAP; port 143 upgrades by STARTTLS."""
     with lab_names():
-        if port == imaplib.IMAP4_SSL_PORT:
+        if port == IMAPS:
             client: imaplib.IMAP4 = imaplib.IMAP4_SSL(
                 account.host, port, ssl_context=account.tls, timeout=TIMEOUT_SECONDS
             )
         else:
             client = imaplib.IMAP4(account.host, port, timeout=TIMEOUT_SECONDS)
         with client:
-            if port != imaplib.IMAP4_SSL_PORT:
+            if port != IMAPS:
                 client.starttls(ssl_context=account.tls)
             client.login(account.address, account.password)
             client.select("INBOX", readonly=True)
@@ -106,10 +107,10 @@ def imap_messages(account: Account, *, port: int = imaplib.IMAP4_SSL_PORT) -> li
             return messages
 
 
-def pop3_messages(account: Account, *, port: int = poplib.POP3_SSL_PORT) -> list[EmailMessage]:
+def pop3_messages(account: Account, *, port: int = POP3S) -> list[EmailMessage]:
     """Read the maildrop over POP3; port 110 upgrades by STLS."""
     with lab_names():
-        if port == poplib.POP3_SSL_PORT:
+        if port == POP3S:
             client: poplib.POP3 = poplib.POP3_SSL(account.host, port, timeout=TIMEOUT_SECONDS, context=account.tls)
         else:
             client = poplib.POP3(account.host, port, timeout=TIMEOUT_SECONDS)
@@ -145,6 +146,4 @@ def with_subject(messages: list[EmailMessage], subject: str) -> EmailMessage | N
 
 
 def _parse(raw: bytes) -> EmailMessage:
-    message = email.message_from_bytes(raw, policy=email.policy.default)
-    assert isinstance(message, EmailMessage)
-    return message
+    return email.message_from_bytes(raw, EmailMessage, policy=email.policy.default)

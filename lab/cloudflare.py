@@ -18,16 +18,21 @@ from lab.addresses import (
 _NAME = "cloudflare-api"
 
 
-def delay_file() -> Path:
-    """Seconds, or `hold`: how late the name servers learn of a change made through the API. Absent: at once."""
-    return paths.folder("cloudflare") / "delay"
+def delay_file(zone: str) -> Path:
+    """Seconds, or `hold`: how late the name servers learn of a zone's changes through the API. Absent: at once."""
+    return paths.folder("cloudflare", "delays") / zone
 
 
 def start() -> None:
     """Start the service and wait until it answers."""
     argv = [sys.executable, "-m", "lab.cloudflare_api", "--listen", f"{GATEWAY4}:{CLOUDFLARE_PORT}"]
     argv += ["--powerdns", POWERDNS_URL, "--key", POWERDNS_KEY, "--token", CLOUDFLARE_TOKEN]
-    argv += ["--state", str(paths.folder("cloudflare") / "state.json"), "--delay-file", str(delay_file())]
+    argv += [
+        "--state",
+        str(paths.folder("cloudflare") / "state.json"),
+        "--delays",
+        str(paths.folder("cloudflare", "delays")),
+    ]
     argv += [word for zone in CLOUDFLARE_ZONES for word in ("--zone", zone)]
     processes.start(_NAME, argv, environment={"PYTHONPATH": str(paths.CLONE)})
     processes.wait_for(_NAME, lambda: processes.listening(GATEWAY4, CLOUDFLARE_PORT), timeout=30)
@@ -38,10 +43,10 @@ def stop() -> None:
     processes.stop(_NAME)
 
 
-def request(method: str, path: str) -> Any:
+def request(method: str, path: str, body: object = None) -> Any:
     """One authenticated request; `path` below the API's base, for instance `zones`. Returns its `result`."""
     headers = {"Authorization": f"Bearer {CLOUDFLARE_TOKEN}"}
-    return web.ask_json(f"{CLOUDFLARE_URL}{path}", method=method, headers=headers)["result"]
+    return web.ask_json(f"{CLOUDFLARE_URL}{path}", method=method, headers=headers, body=body)["result"]
 
 
 def records(domain: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,10 +54,15 @@ def locked() -> Iterator[None]:
         yield
 
 
-def _together(*steps: Callable[[], None]) -> None:
+def _together(*steps: Callable[[], object]) -> None:
     """Run all steps at once; the first failure is raised when all have ended."""
     with ThreadPoolExecutor(max_workers=max(1, len(steps))) as pool:
-        started: list[Future[None]] = [pool.submit(step) for step in steps]
+        started: list[Future[object]] = [pool.submit(step) for step in steps]
+        try:
+            wait(started)
+        except KeyboardInterrupt:
+            processes.cancel()
+            raise
     for future in started:
         future.result()
 
@@ -68,12 +73,12 @@ def up(names: Sequence[str] = DEFAULT_MACHINES) -> None:
     with locked():
         if _complete(wanted):
             return
+        paths.check()
         packages.install_missing()
         _clear_stale()
         network.up()
         outside.make_key()
         _together(
-            packages.start_cache,
             ssh_agent.start,
             _names_and_what_needs_them,
             lambda: _machines(wanted),
@@ -86,17 +91,15 @@ def _names_and_what_needs_them() -> None:
     _together(dns.start_resolver, acme.start, cloudflare.start)
 
 
-def _machines(names: Iterable[str]) -> None:
-    wanted = list(names)
-    releases = sorted({machines.get(name).release for name in wanted})
-    processes.wait_for("apt-cacher-ng", packages.cache_answers, timeout=20)
-    for release in releases:
-        bases.ensure(release)
-    if OUTSIDE.name in wanted:
+def _machines(names: Sequence[str]) -> None:
+    packages.start_cache()
+    releases = {MACHINES[name].release for name in names}
+    _together(*(partial(bases.ensure, release) for release in releases))
+    if OUTSIDE.name in names:
         outside.ensure()
-    for name in wanted:
+    for name in names:
         _start(name)
-    for name in wanted:
+    for name in names:
         machines.wait(name)
 
 
@@ -132,7 +135,7 @@ def down() -> None:
 
 
 def reset(name: str) -> None:
-    """Put a machine back to the day it was bought: fresh disk, no records in its zone."""
+    """Put a machine back to the day it was bought: fresh disk, no records in its zone, no stack that describes it."""
     machine = machines.get(name)
     with locked():
         machines.stop(name, clean=False)
@@ -140,6 +143,8 @@ def reset(name: str) -> None:
         _start(name)
         if machine is not OUTSIDE:
             cloudflare.delete_records(machine.domain)
+        if name == DEFAULT_MACHINES[0]:
+            environment.forget_stack()
         machines.wait(name)
 
 

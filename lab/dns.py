@@ -99,7 +99,7 @@ forward-zone:
 
 def database() -> Path:
     """The database of the authoritative servers."""
-    return paths.folder("pdns") / "zones.db"
+    return paths.running() / "pdns" / "zones.db"
 
 
 def api(method: str, path: str, body: object = None) -> Any:
@@ -134,8 +134,8 @@ def stop_second() -> None:
 
 def start_authoritative() -> None:
     """Start both PowerDNS servers, and make the zones when there are none yet."""
-    fresh = not database().exists()
-    if fresh:
+    if not database().exists():
+        paths.folder("pdns")
         draft = database().with_suffix(".new")
         draft.unlink(missing_ok=True)
         with closing(sqlite3.connect(draft)) as connection:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lab import paths, ssh_agent
-from lab.addresses import PASSPHRASE
+from lab.addresses import PASSPHRASE, STACK
 
 
 def variables() -> dict[str, str]:
@@ -31,6 +31,12 @@ def variables() -> dict[str, str]:
 def complete() -> dict[str, str]:
     """The present environment with the lab's variables over it, for a subprocess."""
     return os.environ | variables()
+
+
+def forget_stack() -> None:
+    """Remove the state of stack dev: the machine it describes is gone."""
+    for file in paths.state().glob(f".pulumi/stacks/*/{STACK}.json*"):
+        file.unlink()
 
 
 def write() -> Path:

@@ -1,42 +1,75 @@
-"""Faults on purpose, for tests: each is a context, and the lab is whole again when it ends."""
+"""Faults on purpose, for tests: each is a context, and the lab is whole again when it ends.
 
+Everybody in the lab feels most faults. What must not meet one runs in `undisturbed()`: a fault waits until all such
+sections have ended, also those of other processes, and they wait until the fault is over.
+"""
+
+import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from lab import acme, cloudflare, dns, paths
 
+_held = 0
+"""How many sections of this process hold the lock: only the outermost takes it."""
+
+
+@contextmanager
+def _lock(kind: int) -> Iterator[None]:
+    global _held  # noqa: PLW0603  one lock per process is the point
+    with (paths.folder("faults") / "lock").open("w") as lock:
+        if not _held:
+            fcntl.flock(lock, kind)
+        _held += 1
+        try:
+            yield
+        finally:
+            _held -= 1
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No other process's fault disturbs the lab meanwhile. Inside a fault of our own it changes nothing."""
+    with _lock(fcntl.LOCK_SH):
+        yield
+
 
 @contextmanager
 def second_nameserver_silent() -> Iterator[None]:
     """ns2 answers nothing."""
-    dns.stop_second()
-    try:
-        yield
-    finally:
-        dns.start_second()
+    with _lock(fcntl.LOCK_EX):
+        dns.stop_second()
+        try:
+            yield
+        finally:
+            dns.start_second()
 
 
 @contextmanager
 def second_nameserver_lagging() -> Iterator[None]:
     """ns2 goes on answering what it knew when the context began."""
-    old = paths.folder("pdns") / "old.db"
-    old.unlink(missing_ok=True)
-    with closing(sqlite3.connect(dns.database())) as source, closing(sqlite3.connect(old)) as copy:
-        source.backup(copy)
-    dns.stop_second()
-    try:
-        dns.start_second(old)
-        yield
-    finally:
+    with _lock(fcntl.LOCK_EX):
+        old = paths.folder("pdns") / "old.db"
+        old.unlink(missing_ok=True)
+        with closing(sqlite3.connect(dns.database())) as source, closing(sqlite3.connect(old)) as copy:
+            source.backup(copy)
         dns.stop_second()
-        dns.start_second()
+        try:
+            dns.start_second(old)
+            yield
+        finally:
+            dns.stop_second()
+            dns.start_second()
 
 
 @contextmanager
-def publication_held(delay: str = "hold") -> Iterator[None]:
-    """Changes through Cloudflare's API reach the name servers only after the context (`hold`), or seconds late."""
-    file = cloudflare.delay_file()
+def publication_held(zone: str, *, delay: str = "hold") -> Iterator[None]:
+    """Changes of a zone through Cloudflare's API reach the name servers only after the context, or seconds late.
+
+    Only those who use the zone feel it, so nobody else has to wait.
+    """
+    file = cloudflare.delay_file(zone)
     file.write_text(delay)
     try:
         yield
@@ -47,8 +80,9 @@ def publication_held(delay: str = "hold") -> Iterator[None]:
 @contextmanager
 def certificate_authority_stopped() -> Iterator[None]:
     """The ACME server is away; when it is back, its issuing root is a new one."""
-    acme.stop()
-    try:
-        yield
-    finally:
-        acme.start()
+    with _lock(fcntl.LOCK_EX):
+        acme.stop()
+        try:
+            yield
+        finally:
+            acme.start()

@@ -57,7 +57,8 @@ def _label(name: str) -> str:
     return f"{zlib.crc32(str(paths.cache()).encode()) & 0xFFF:03x}-{name}"
 
 
-def _cgroup(name: str) -> str:
+def cgroup(name: str) -> str:
+    """Name of the machine's cgroup, directly below the top of each hierarchy."""
     return f"mailhost-{_label(name)}"
 
 
@@ -123,7 +124,7 @@ def start(name: str, *, layers: Sequence[Path] = (), files: Mapping[str, tuple[s
         recorded.write_text(":".join(str(tree) for tree in (*layers, bases.path(machine.release))))
     # A disk stays with the base it was made on, whatever today's recipe is.
     lower = recorded.read_text()
-    script = ["sh", "-c", _LAUNCH, "sh", name, str(_folder(name)), lower, str(_unified() / _cgroup(name))]
+    script = ["sh", "-c", _LAUNCH, "sh", name, str(_folder(name)), lower, str(_unified() / cgroup(name))]
     nspawn = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-users=no"]
     nspawn += ["--resolv-conf=off", "--console=pipe", f"--directory={_folder(name) / 'root'}"]
     nspawn += [f"--machine={_label(name)}", f"--hostname={machine.host}", f"--network-bridge={BRIDGE}"]
@@ -200,7 +201,7 @@ def _clean_up(name: str) -> None:
     for folder in ("propagate", "unix-export"):
         shutil.rmtree(Path("/run/systemd/nspawn", folder, _label(name)), ignore_errors=True)
     for hierarchy in {_unified(), _CGROUPS / "systemd"}:
-        top = hierarchy / _cgroup(name)
+        top = hierarchy / cgroup(name)
         # Deepest first; only folders can be removed in a cgroup tree.
         for group in sorted([top, *top.rglob("*/")], key=lambda path: len(path.parts), reverse=True):
             with contextlib.suppress(OSError):  # a process may still be on its way out

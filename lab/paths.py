@@ -4,6 +4,9 @@ import os
 from pathlib import Path
 from typing import Final
 
+from lab.errors import LabError
+
+_LONGEST_SOCKET: Final = 107
 CLONE: Final = Path(__file__).resolve().parent.parent
 
 
@@ -44,6 +47,13 @@ def state() -> Path:
 def running() -> Path:
     """Everything of the running lab: configurations, logs, handles, machine disks. `down` removes it."""
     return cache() / "lab"
+
+
+def check() -> None:
+    """Refuse a cache folder in which daemons could not make their sockets (unix(7): a path has at most 107 bytes)."""
+    longest = running() / "pdns-ns1" / "pdns.controlsocket"
+    if len(os.fsencode(longest)) > _LONGEST_SOCKET:
+        raise LabError(f"the path of the cache folder {cache()} is too long: set MAILHOST_CACHE to a shorter one")
 
 
 def folder(*parts: str) -> Path:

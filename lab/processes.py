@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _LAUNCH: Final = (
     "read -r boot </proc/sys/kernel/random/boot_id && read -r stat </proc/$$/stat &&"
     ' printf "%s\\n%s\\n" "$boot" "$stat" >"$1" && shift && exec "$@"'
 )
+_cancelled: Final = threading.Event()
 _START_TIME: Final = 19
 """Index of field 22 (starttime, proc_pid_stat(5)) among the fields after the command name."""
 
@@ -42,7 +44,7 @@ def _parse(stat: str) -> tuple[str, _Handle]:
 
 
 def _folder() -> Path:
-    return paths.folder("processes")
+    return paths.running() / "processes"
 
 
 def _recorded(name: str) -> _Handle | None:
@@ -69,13 +71,14 @@ def pid(name: str) -> int | None:
 
 def names() -> list[str]:
     """Every process that was started and not yet stopped, alive or not."""
-    return sorted(entry.name for entry in _folder().iterdir())
+    return sorted(entry.name for entry in _folder().glob("*"))
 
 
 def start(name: str, argv: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
     """Start `argv` in its own session, its output in the log of `name`. Does nothing when it runs already."""
     if pid(name) is not None:
         return
+    _folder().mkdir(parents=True, exist_ok=True)
     (_folder() / name).unlink(missing_ok=True)
     log = str(paths.log(name))
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -127,7 +130,17 @@ def wait_for(name: str, ready: Callable[[], bool], *, timeout: float) -> None:
         if ended or time.monotonic() > deadline:
             tail = "\n".join(paths.log(name).read_text(errors="replace").splitlines()[-8:])
             raise LabError(f"{name} did not start; end of its log {paths.log(name)}:\n{tail}")
-        time.sleep(0.05)
+        _pause(0.05)
+
+
+def cancel() -> None:
+    """Make everything that waits in this program give up with a `LabError` (Ctrl-C, while threads work)."""
+    _cancelled.set()
+
+
+def _pause(seconds: float) -> None:
+    if _cancelled.wait(seconds):
+        raise LabError("interrupted")
 
 
 def listening(host: str, port: int) -> bool:
@@ -141,6 +154,7 @@ def listening(host: str, port: int) -> bool:
 
 def run_logged(name: str, argv: Sequence[str], *, timeout: float) -> None:
     """Run a long command to its end, output in the log of `name`. It ends when we do; failure is a `LabError`."""
+    _folder().mkdir(parents=True, exist_ok=True)
     with paths.log(name).open("w") as log:
         process = subprocess.Popen(
             ["/bin/sh", "-c", _LAUNCH, "sh", str(_folder() / name), "setpriv", "--pdeathsig", "KILL", *argv],
@@ -150,12 +164,14 @@ def run_logged(name: str, argv: Sequence[str], *, timeout: float) -> None:
             start_new_session=True,
         )
         try:
-            code = process.wait(timeout)
+            deadline = time.monotonic() + timeout
+            while process.poll() is None and time.monotonic() < deadline:
+                _pause(0.1)
         finally:
             process.kill()
             process.wait()
             (_folder() / name).unlink(missing_ok=True)
-    if code:
+    if process.returncode:
         tail = "\n".join(paths.log(name).read_text(errors="replace").splitlines()[-8:])
         raise LabError(f"{name} failed; end of its log {paths.log(name)}:\n{tail}")
 

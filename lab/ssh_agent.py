@@ -13,12 +13,12 @@ _NAME = "ssh-agent"
 
 def socket() -> Path:
     """The agent's socket (SSH_AUTH_SOCK)."""
-    return paths.folder("ssh") / "agent"
+    return paths.running() / "ssh" / "agent"
 
 
 def known_hosts() -> Path:
     """Host keys of all machines, by address and by host name."""
-    return paths.folder("ssh") / "known_hosts"
+    return paths.running() / "ssh" / "known_hosts"
 
 
 def _ask(*arguments: str, content: str = "") -> bool:
@@ -35,6 +35,7 @@ def _ask(*arguments: str, content: str = "") -> bool:
 
 def start() -> None:
     """Start the agent, give it the key, and write the machines' host keys down."""
+    paths.folder("ssh")
     lines = [f"{m.ipv4},{m.ipv6},{m.hostname} {keys.host_public(m.name)}\n" for m in MACHINES.values()]
     known_hosts().write_text("".join(lines))
     if processes.pid(_NAME) is None:

@@ -17,9 +17,3 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
     """Return the deploy hook. No secrets."""
     content = render("letsencrypt/deploy-hook.j2", HookContext(hostname=settings.hostname))
     return (ConfigFile(path="/etc/letsencrypt/renewal-hooks/deploy/mailhost", content=content, mode="0755"),)
-
-
-def health(settings: Settings) -> tuple[str, ...]:
-    """Return the probes that hold once the certificate is issued: certbot's timer runs."""
-    del settings
-    return ("unit certbot.timer",)

@@ -78,8 +78,3 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
         ConfigFile(path="/etc/ufw/user6.rules", content=render("ufw/user.rules.j2", rules6), mode="0640"),
         ConfigFile(path="/etc/ufw/ufw.conf", content=render("ufw/ufw.conf.j2", Nothing())),
     )
-
-
-def health(settings: Settings) -> tuple[str, ...]:  # noqa: ARG001 - the same signature for every daemon
-    """Return no probes: ufw is no daemon, and its unit is inactive when ufw was enabled by command."""
-    return ()

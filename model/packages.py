@@ -8,7 +8,6 @@ def packages(settings: Settings) -> tuple[str, ...]:
     names = {
         "ca-certificates",  # the roots outgoing TLS and certbot trust
         "certbot",
-        "dovecot-imapd",
         "dovecot-lmtpd",
         "opendkim",
         "opendkim-tools",  # opendkim-testkey
@@ -16,6 +15,8 @@ def packages(settings: Settings) -> tuple[str, ...]:
         "procps",  # sysctl, which ufw runs; Debian 12's ufw does not depend on it
         "ufw",
     }
+    if settings.services.imap or settings.services.imaps:
+        names.add("dovecot-imapd")
     if settings.services.pop3 or settings.services.pop3s:
         names.add("dovecot-pop3d")
     return tuple(sorted(names))

@@ -33,16 +33,20 @@ LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 # Hashes as Dovecot stores them, whole: anything else in a mailbox's value is taken for a password in the clear.
 _HASHES = (
     re.compile(
-        r"\{ARGON2ID\}\$argon2id\$v=19\$m=[0-9]{1,7},t=[0-9]{1,3},p=[0-9]{1,3}\$[A-Za-z0-9+/]{8,88}\$[A-Za-z0-9+/]{16,88}"
+        r"\{ARGON2ID\}\$argon2id\$v=19\$m=(?P<memory>[0-9]{1,7}),t=[0-9]{1,3},p=[0-9]{1,3}\$[A-Za-z0-9+/]{8,88}\$[A-Za-z0-9+/]{16,88}"
     ),
     re.compile(r"\{BLF-CRYPT\}\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[A-Za-z0-9./]{53}"),
 )
+# KiB. Dovecot's auth process may use 256 MiB in all, and a hash that needs as much never matches (tried with 2.3, 2.4).
+_MOST_MEMORY = 131_072
 _HASH_FIX = "make one with: doveadm pw -s ARGON2ID  (or -s BLF-CRYPT), and store it with --secret"
 _TTLS = range(60, 86_400 + 1)
 _TTL_AUTOMATIC = 1
 _PEM = re.compile(
     r"-----BEGIN ((?:OPENSSH|RSA|EC) )?PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END \1?PRIVATE KEY-----\n", re.A
 )
+_OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+_UNENCRYPTED = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"  # magic, NUL, cipher name "none" (OpenSSH's PROTOCOL.key)
 
 
 def _private_key(value: SecretStr) -> SecretStr:
@@ -52,6 +56,8 @@ def _private_key(value: SecretStr) -> SecretStr:
             "is not a private key file; store it with: pulumi config set --secret sshPrivateKey < ~/.ssh/deploy_key "
             "(without a passphrase), or leave it out to use the SSH agent"
         )
+    if text.startswith(_OPENSSH) and not text.startswith(_OPENSSH + _UNENCRYPTED):
+        raise ValueError("has a passphrase, and nobody is there to type it; give a key without, or use the SSH agent")
     return SecretStr(text)
 
 
@@ -78,15 +84,24 @@ def _mailboxes(value: object) -> dict[str, SecretStr]:
             found.append(f"{label} {error}")
             continue
         text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
+        hashed = _hash(text) if isinstance(text, str) else None
         if address in boxes:
             found.append(f"{address} is listed twice (case does not matter); keep one")
-        elif not isinstance(text, str) or not any(pattern.fullmatch(text) for pattern in _HASHES):
+        elif not hashed:
             found.append(f"the value of {address} is not an ARGON2ID or BLF-CRYPT hash (not shown); {_HASH_FIX}")
+        elif int(hashed.groupdict().get("memory", 0)) > _MOST_MEMORY:
+            found.append(
+                f"the hash of {address} needs more memory than Dovecot has; make it with m={_MOST_MEMORY} or less"
+            )
         else:
-            boxes[address] = SecretStr(text)
+            boxes[address] = SecretStr(hashed[0])
     if found:
         raise ValueError("\n".join(found))
     return boxes
+
+
+def _hash(text: str) -> re.Match[str] | None:
+    return next((match for pattern in _HASHES if (match := pattern.fullmatch(text))), None)
 
 
 Domain = Annotated[str, AfterValidator(syntax.registrable_domain)]
@@ -118,7 +133,7 @@ class Ssh(_Model):
     port: Port = 22
     """TCP port of sshd. The firewall allows it before anything else."""
     user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "root"
-    """Account to log in as."""
+    """Account to log in as; any other than root needs sudo without a password."""
 
 
 class Dns(_Model):

@@ -71,8 +71,13 @@ def is_public_suffix(name: str) -> bool:
     rules = text.partition("// ===END ICANN DOMAINS===")[0]
     # The list writes internationalised suffixes in Unicode.
     name = ".".join(_u_label(label) for label in name.split("."))
-    parent = name.partition(".")[2]
-    return not parent or f"\n{name}\n" in rules or (f"\n*.{parent}\n" in rules and f"\n!{name}\n" not in rules)
+    _, _, parent = name.partition(".")
+    return (
+        not parent
+        or f"\n{name}\n" in rules
+        or f"\n*.{name}\n" in rules  # whose every child is one
+        or (f"\n*.{parent}\n" in rules and f"\n!{name}\n" not in rules)
+    )
 
 
 def mail_address(value: str) -> str:

@@ -44,13 +44,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(command: str) -> object:
-    match command:
-        case "pulumi":
-            return pulumi.provide()
-        case "venv":
-            return venv.provide()
-        case "actionlint":
-            return actionlint.provide()
+    single = {"pulumi": pulumi.provide, "venv": venv.provide, "actionlint": actionlint.provide}
+    if command in single:
+        return single[command]()
     machine.require(machine.missing_for_lab() if command == "lab" else machine.missing_for_tools())
     venv.provide()
     return pulumi.provide().parent

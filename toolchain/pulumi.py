@@ -65,9 +65,8 @@ def provide() -> Path:
             except _UnreachableError as reason:
                 say(f"pulumi: {reason}; building {CLI_VERSION} from its Go modules (once, some minutes)")
                 _build(new)
-            built = version(new / "pulumi")
-            if built != _numbers(CLI_VERSION):
-                raise ToolchainError(f"the new pulumi says it is {built}, not {CLI_VERSION}; nothing was installed")
+            if version(new / "pulumi") != _numbers(CLI_VERSION):
+                raise ToolchainError(f"the new pulumi does not run as version {CLI_VERSION}; nothing was installed")
             return cache.install("pulumi", _stamp(), new)
 
 
@@ -129,23 +128,23 @@ def _download(target: Path) -> None:
     if architecture is None:
         raise _UnreachableError(f"no official release for {platform.machine()}")
     name = f"pulumi-v{CLI_VERSION}-linux-{architecture}.tar.gz"
-    try:
-        expected = _checksum(name)
-        archive = target / name
-        _fetch(f"{RELEASES}/{name}", archive, expected)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise _UnreachableError(f"the official release cannot be fetched ({reason})") from error
-    with tarfile.open(archive) as content:
-        for member in content:
-            file = Path(member.name).name
-            if member.isfile() and (file == "pulumi" or "python" in file):
+    with cache.workspace() as folder:
+        archive = folder / name
+        try:
+            _fetch(f"{RELEASES}/{name}", archive, _checksum(name))
+        except urllib.error.HTTPError as error:
+            raise _UnreachableError(f"{error.url} answers {error.code}") from error
+        except (http.client.HTTPException, OSError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise _UnreachableError(f"the official release cannot be fetched ({reason})") from error
+        with tarfile.open(archive) as content:
+            for member in content:
+                file = Path(member.name).name
                 source = content.extractfile(member)
-                assert source is not None  # noqa: S101 - a regular file has content
-                with source, (target / file).open("wb") as output:
-                    shutil.copyfileobj(source, output)
-                (target / file).chmod(0o755)
-    archive.unlink()
+                if source is not None and (file == "pulumi" or "python" in file):
+                    with source, (target / file).open("wb") as output:
+                        shutil.copyfileobj(source, output)
+                    (target / file).chmod(0o755)
 
 
 def _checksum(name: str) -> str:

@@ -80,7 +80,9 @@ def link(path: Path, target: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes `path` durably; absent is fine."""
+    """Removes `path` durably, and what a writer of it that died has left; absent is fine."""
+    if path.parent.is_dir():
+        forget_temporary(path)
     try:
         path.unlink()
     except (FileNotFoundError, NotADirectoryError):

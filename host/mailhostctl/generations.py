@@ -225,7 +225,7 @@ def is_live(root: Root, path: str, want: Wanted) -> bool:
 def put(root: Root, path: str, want: Wanted) -> None:
     """Makes `want` be at `path` by one rename or one unlink; what is already so stays untouched."""
     live = root.live(path)
-    if live.parent.is_dir():
+    if live.parent.is_dir():  # whatever is there now, a run that died may have left its temporary
         durable.forget_temporary(live)
     if is_live(root, path, want):
         return

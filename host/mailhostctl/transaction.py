@@ -102,7 +102,7 @@ class Transaction:
             if generations.current(self.state) != entry["to"]:
                 say(f"{self.service.name}: a change was interrupted; putting generation {entry['from']} back")
                 self._undo(entry["from"], entry["to"])
-            durable.remove(self.state.journal)
+        durable.remove(self.state.journal)
         generations.tidy(self.state)
 
     def _require(self, manifest: Manifest) -> None:

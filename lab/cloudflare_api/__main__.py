@@ -16,9 +16,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--key", required=True, help="its X-API-Key")
     parser.add_argument("--token", required=True, help="the API token that is let in")
     parser.add_argument("--state", required=True, type=Path, metavar="FILE", help="keeps the records")
-    parser.add_argument("--zone", required=True, action="append", metavar="NAME", help="a zone, once PowerDNS serves it; repeat for more")
+    parser.add_argument("--zone", required=True, action="append", metavar="NAME", help="a zone; repeat for more")
     parser.add_argument(
-        "--delay-file", type=Path, metavar="FILE", help="seconds, or 'hold': how late PowerDNS learns of a change"
+        "--delays",
+        type=Path,
+        metavar="FOLDER",
+        help="a file a zone: seconds, or 'hold', PowerDNS learns of its changes late",
     )
     return parser.parse_args()
 
@@ -34,7 +37,7 @@ def main() -> None:
         token=arguments.token,
         state=arguments.state,
         zones=tuple(arguments.zone),
-        delay_file=arguments.delay_file,
+        delays=arguments.delays,
     )
     web.run_app(application(settings), host=host.strip("[]"), port=int(port), print=None, access_log=None)
 

@@ -11,7 +11,7 @@ import aiohttp
 from lab.cloudflare_api.errors import ApiError, invalid
 
 _LOG: Final = logging.getLogger(__name__)
-_POLL: Final = 0.1  # seconds between looks at the delay file, and between attempts at a PowerDNS that is not up
+_POLL: Final = 0.1  # seconds between looks at the delay files, and between attempts at a PowerDNS that is not up
 _HOLD: Final = "hold"
 
 
@@ -19,11 +19,11 @@ class Publisher:
     """Writes rrsets over PowerDNS's REST API (doc.powerdns.com/authoritative/http-api/zone.html)."""
 
     def __init__(
-        self, *, url: str, key: str, delay_file: Path | None, current: Callable[[str, str, str], dict[str, Any]]
+        self, *, url: str, key: str, delays: Path | None, current: Callable[[str, str, str], dict[str, Any]]
     ) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/servers/localhost/zones"
         self._key = key
-        self._delay_file = delay_file
+        self._delays = delays
         self._current = current
         self._session: aiohttp.ClientSession | None = None
         self._late: set[asyncio.Task[None]] = set()
@@ -52,7 +52,7 @@ class Publisher:
         Raises:
             ApiError: PowerDNS does not take it.
         """
-        if self._delay():
+        if self._delay(zone):
             task = asyncio.create_task(self._publish_late(zone, name, kind))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
@@ -73,16 +73,16 @@ class Publisher:
                 else:
                     break
 
-    def _delay(self) -> str:
+    def _delay(self, zone: str) -> str:
         try:
-            return self._delay_file.read_text(encoding="utf-8").strip() if self._delay_file else ""
+            return (self._delays / zone).read_text(encoding="utf-8").strip() if self._delays else ""
         except FileNotFoundError:
             return ""
 
     async def _publish_late(self, zone: str, name: str, kind: str) -> None:
-        delay = self._delay()
+        delay = self._delay(zone)
         if delay == _HOLD:
-            while self._delay() == _HOLD:
+            while self._delay(zone) == _HOLD:
                 await asyncio.sleep(_POLL)
         elif delay:
             await asyncio.sleep(float(delay))

@@ -42,7 +42,7 @@ class Settings:
     """File that keeps the records."""
     zones: tuple[str, ...]
     """Names of the zones that exist here, once PowerDNS serves them."""
-    delay_file: Path | None = None
+    delays: Path | None = None
     """Holds seconds or "hold": how late PowerDNS learns of a change. Read at each change; absent means at once."""
     known_zones: set[str] = field(default_factory=set)
 
@@ -105,7 +105,7 @@ class _Service:
         self._store = Store(settings.state)
         self._changing = asyncio.Lock()
         self._publisher = Publisher(
-            url=settings.powerdns, key=settings.key, delay_file=settings.delay_file, current=self._current
+            url=settings.powerdns, key=settings.key, delays=settings.delays, current=self._current
         )
 
     async def running(self, app: web.Application) -> AsyncIterator[None]:

@@ -17,8 +17,8 @@ from cloudflare import (
 )
 
 from lab.cloudflare_api.service import zone_id
+from tests.cloudflare_api.fakes import ZONE, Lab
 
-ZONE = "trixie.example"
 HOST = f"mail.{ZONE}"
 
 
@@ -29,7 +29,7 @@ def failure(error: pytest.ExceptionInfo[APIStatusError]) -> dict[str, Any]:
     return dict(found)
 
 
-def a_record(client: Cloudflare, zone: str, **changed: Any) -> Any:
+def a_record(client: Any, zone: str, **changed: Any) -> Any:
     return client.dns.records.create(
         **{"zone_id": zone, "name": HOST, "type": "A", "ttl": 300, "content": "203.0.113.13", **changed}
     )
@@ -45,30 +45,30 @@ def wait_until(condition: Callable[[], bool]) -> None:
 # Zones
 
 
-def test_zone_is_found_by_name_and_by_its_lasting_id(client):
+def test_zone_is_found_by_name_and_by_its_lasting_id(client: Any) -> None:
     (zone,) = client.zones.list(name=ZONE, match="all")
     assert (zone.id, zone.name, zone.status, zone.type) == (zone_id(ZONE), ZONE, "active", "full")
     assert client.zones.get(zone_id=zone.id) == zone
 
 
-def test_only_zones_that_powerdns_serves_exist(client, lab):
+def test_only_zones_that_powerdns_serves_exist(client: Any, lab: Lab) -> None:
     assert [zone.name for zone in client.zones.list()] == [ZONE, "other.example"]
     lab.powerdns.zones.add("absent.example.")
     assert len(list(client.zones.list())) == 3
 
 
-def test_list_of_zones_without_match_is_empty(client):
+def test_list_of_zones_without_match_is_empty(client: Any) -> None:
     assert list(client.zones.list(name="nowhere.example")) == []
 
 
-def test_token_is_verified(client):
+def test_token_is_verified(client: Any) -> None:
     assert client.user.tokens.verify().status == "active"
 
 
 # Records
 
 
-def test_record_comes_back_as_it_was_given_and_is_published(client, zone, lab):
+def test_record_comes_back_as_it_was_given_and_is_published(client: Any, zone: str, lab: Lab) -> None:
     made = a_record(client, zone)
     assert (made.name, made.type, made.content, made.ttl, made.proxied) == (HOST, "A", "203.0.113.13", 300, False)
     assert (made.comment, made.tags) == (None, [])
@@ -77,7 +77,7 @@ def test_record_comes_back_as_it_was_given_and_is_published(client, zone, lab):
     assert lab.powerdns.contents(HOST, "A") == ["203.0.113.13"]
 
 
-def test_keys_that_are_unset_are_absent_or_null_as_the_provider_needs(lab, zone, client):
+def test_keys_that_are_unset_are_absent_or_null_as_the_provider_needs(lab: Lab, zone: str, client: Any) -> None:
     made = a_record(client, zone)
     raw = httpx.get(
         f"{lab.url}/zones/{zone}/dns_records/{made.id}", headers={"Authorization": f"Bearer {client.api_token}"}
@@ -101,11 +101,11 @@ def test_keys_that_are_unset_are_absent_or_null_as_the_provider_needs(lab, zone,
         ("a.other.example", f"a.other.example.{ZONE}"),
     ],
 )
-def test_names_are_stored_whole_and_in_lower_case(client, zone, given, stored):
+def test_names_are_stored_whole_and_in_lower_case(client: Any, zone: str, given: Any, stored: str) -> None:
     assert a_record(client, zone, name=given).name == stored
 
 
-def test_put_overwrites_and_patch_merges(client, zone, lab):
+def test_put_overwrites_and_patch_merges(client: Any, zone: str, lab: Lab) -> None:
     made = a_record(client, zone, comment="first")
     put = client.dns.records.update(made.id, zone_id=zone, name=HOST, type="A", ttl=600, content="203.0.113.14")
     assert (put.id, put.content, put.ttl, put.comment, put.created_on) == (
@@ -120,14 +120,14 @@ def test_put_overwrites_and_patch_merges(client, zone, lab):
     assert lab.powerdns.contents(HOST, "A") == ["203.0.113.14"]
 
 
-def test_renaming_takes_the_old_name_away(client, zone, lab):
+def test_renaming_takes_the_old_name_away(client: Any, zone: str, lab: Lab) -> None:
     made = a_record(client, zone)
     client.dns.records.update(made.id, zone_id=zone, name=f"new.{ZONE}", type="A", ttl=300, content="203.0.113.13")
     assert lab.powerdns.contents(HOST, "A") == []
     assert lab.powerdns.contents(f"new.{ZONE}", "A") == ["203.0.113.13"]
 
 
-def test_delete_says_the_id_and_leaves_nothing(client, zone, lab):
+def test_delete_says_the_id_and_leaves_nothing(client: Any, zone: str, lab: Lab) -> None:
     made = a_record(client, zone)
     assert client.dns.records.delete(made.id, zone_id=zone).id == made.id
     assert lab.powerdns.sets == {}
@@ -136,18 +136,18 @@ def test_delete_says_the_id_and_leaves_nothing(client, zone, lab):
     assert failure(error) == {"code": 81044, "message": "Record does not exist."}
 
 
-def test_records_of_one_name_and_type_are_one_set(client, zone, lab):
+def test_records_of_one_name_and_type_are_one_set(client: Any, zone: str, lab: Lab) -> None:
     for address in ("203.0.113.13", "203.0.113.14"):
         a_record(client, zone, content=address)
     assert lab.powerdns.contents(HOST, "A") == ["203.0.113.13", "203.0.113.14"]
 
 
-def test_automatic_ttl_is_published_as_five_minutes(client, zone, lab):
+def test_automatic_ttl_is_published_as_five_minutes(client: Any, zone: str, lab: Lab) -> None:
     assert a_record(client, zone, ttl=1).ttl == 1
     assert lab.powerdns.sets[f"{HOST}.", "A"]["ttl"] == 300
 
 
-def test_mx_has_a_priority_and_a_target(client, zone, lab):
+def test_mx_has_a_priority_and_a_target(client: Any, zone: str, lab: Lab) -> None:
     made = client.dns.records.create(zone_id=zone, name=ZONE, type="MX", ttl=300, content=HOST, priority=10)
     assert (made.content, made.priority) == (HOST, 10)
     assert lab.powerdns.contents(ZONE, "MX") == [f"10 {HOST}."]
@@ -161,7 +161,9 @@ def test_mx_has_a_priority_and_a_target(client, zone, lab):
         ("TLSA", {"usage": 3, "selector": 1, "matching_type": 1, "certificate": "ab01"}, "3 1 1 AB01", "3 1 1 AB01"),
     ],
 )
-def test_content_of_data_types_is_computed(client, zone, lab, kind, data, content, published):
+def test_content_of_data_types_is_computed(
+    *, client: Any, zone: str, lab: Lab, kind: Any, data: dict[str, Any], content: str, published: str
+) -> None:
     name = f"_x._tcp.{ZONE}"
     made = client.dns.records.create(zone_id=zone, name=name, type=kind, ttl=300, data=data)
     assert made.content == content
@@ -171,18 +173,18 @@ def test_content_of_data_types_is_computed(client, zone, lab, kind, data, conten
 # TXT
 
 
-def test_quoted_chunks_are_kept_and_published_as_they_are(client, zone, lab):
+def test_quoted_chunks_are_kept_and_published_as_they_are(client: Any, zone: str, lab: Lab) -> None:
     content = f'"v=DKIM1; k=rsa; p={"A" * 230}" "{"B" * 180}"'
     assert a_record(client, zone, type="TXT", content=content).content == content
     assert lab.powerdns.contents(HOST, "TXT") == [content]
 
 
-def test_bare_text_is_kept_and_published_quoted(client, zone, lab):
+def test_bare_text_is_kept_and_published_quoted(client: Any, zone: str, lab: Lab) -> None:
     assert a_record(client, zone, type="TXT", content="v=spf1 mx -all").content == "v=spf1 mx -all"
     assert lab.powerdns.contents(HOST, "TXT") == ['"v=spf1 mx -all"']
 
 
-def test_text_too_long_for_one_string_comes_back_as_several(client, zone):
+def test_text_too_long_for_one_string_comes_back_as_several(client: Any, zone: str) -> None:
     made = a_record(client, zone, type="TXT", content="x" * 300)
     assert made.content == f'"{"x" * 255}" "{"x" * 45}"'
 
@@ -196,13 +198,13 @@ def test_text_too_long_for_one_string_comes_back_as_several(client, zone):
         ('"one" two', 9007),  # half quoted
     ],
 )
-def test_impossible_text_is_refused(client, zone, content, code):
+def test_impossible_text_is_refused(client: Any, zone: str, content: str, code: int) -> None:
     with pytest.raises(BadRequestError) as error:
         a_record(client, zone, type="TXT", content=content)
     assert failure(error)["error_chain"][0]["code"] == code
 
 
-def test_one_name_holds_a_limited_amount_of_text(client, zone):
+def test_one_name_holds_a_limited_amount_of_text(client: Any, zone: str) -> None:
     for number in range(4):
         a_record(client, zone, type="TXT", content=str(number) * 2000)
     with pytest.raises(BadRequestError) as error:
@@ -228,7 +230,9 @@ def test_one_name_holds_a_limited_amount_of_text(client, zone):
         ({"type": "WKS"}, 9004, "Invalid record type WKS."),
     ],
 )
-def test_invalid_records_are_refused_with_the_reason(client, zone, lab, body, code, message):
+def test_invalid_records_are_refused_with_the_reason(
+    *, client: Any, zone: str, lab: Lab, body: dict[str, Any], code: int, message: str
+) -> None:
     with pytest.raises(BadRequestError) as error:
         a_record(client, zone, **body)
     found = failure(error)
@@ -251,14 +255,16 @@ def test_invalid_records_are_refused_with_the_reason(client, zone, lab, body, co
         ({"type": "NS", "content": "ns.example"}, {}, 81056, "NS records with that host already exist."),
     ],
 )
-def test_records_that_cannot_stand_together_are_refused(client, zone, first, second, code, message):
+def test_records_that_cannot_stand_together_are_refused(
+    *, client: Any, zone: str, first: dict[str, Any], second: dict[str, Any], code: int, message: str
+) -> None:
     a_record(client, zone, **first)
     with pytest.raises(BadRequestError) as error:
         a_record(client, zone, **second)
     assert failure(error) == {"code": code, "message": message}
 
 
-def test_what_the_name_server_refuses_is_not_kept(client, zone):
+def test_what_the_name_server_refuses_is_not_kept(client: Any, zone: str) -> None:
     with pytest.raises(BadRequestError) as error:
         a_record(client, zone, content="203.0.113.255")
     assert "refused by the test" in failure(error)["error_chain"][0]["message"]
@@ -268,13 +274,13 @@ def test_what_the_name_server_refuses_is_not_kept(client, zone):
 # Who may
 
 
-def test_wrong_token_is_refused(connect):
+def test_wrong_token_is_refused(connect: Callable[..., Cloudflare]) -> None:
     with pytest.raises(PermissionDeniedError) as error:
         connect("x" * 40).zones.list(name=ZONE)
     assert failure(error) == {"code": 10000, "message": "Authentication error"}
 
 
-def test_malformed_token_is_refused(connect):
+def test_malformed_token_is_refused(connect: Callable[..., Cloudflare]) -> None:
     with pytest.raises(BadRequestError) as error:
         connect("short").zones.list(name=ZONE)
     assert failure(error) == {
@@ -284,11 +290,11 @@ def test_malformed_token_is_refused(connect):
     }
 
 
-def test_request_without_token_is_refused(lab):
+def test_request_without_token_is_refused(lab: Lab) -> None:
     assert httpx.get(f"{lab.url}/zones").json()["errors"][0]["code"] == 9106
 
 
-def test_malformed_ids_lead_nowhere(client, zone):
+def test_malformed_ids_lead_nowhere(client: Any, zone: str) -> None:
     with pytest.raises(NotFoundError) as error:
         client.zones.get(zone_id="trixie.example")
     assert failure(error)["code"] == 7003
@@ -298,18 +304,18 @@ def test_malformed_ids_lead_nowhere(client, zone):
     assert failure(error)["code"] == 7003
 
 
-def test_a_zone_of_somebody_else_is_refused(client):
+def test_a_zone_of_somebody_else_is_refused(client: Any) -> None:
     with pytest.raises(PermissionDeniedError):
         client.zones.get(zone_id="0" * 32)
 
 
-def test_absent_record_is_not_found(client, zone):
+def test_absent_record_is_not_found(client: Any, zone: str) -> None:
     with pytest.raises(NotFoundError) as error:
         client.dns.records.get("0" * 32, zone_id=zone)
     assert failure(error)["code"] == 81044
 
 
-def test_dead_name_server_is_an_error_that_nobody_repeats(client, zone, lab):
+def test_dead_name_server_is_an_error_that_nobody_repeats(client: Any, zone: str, lab: Lab) -> None:
     lab.powerdns_url = "http://127.0.0.1:9"
     lab.restart()
     client.base_url = lab.url
@@ -322,7 +328,7 @@ def test_dead_name_server_is_an_error_that_nobody_repeats(client, zone, lab):
 # Lists
 
 
-def test_pages_end_with_an_empty_one(client, zone, lab):
+def test_pages_end_with_an_empty_one(client: Any, zone: str, lab: Lab) -> None:
     for number in range(5):
         a_record(client, zone, name=f"h{number}.{ZONE}")
     headers = {"Authorization": f"Bearer {client.api_token}"}
@@ -351,7 +357,7 @@ def test_pages_end_with_an_empty_one(client, zone, lab):
         ({"comment": {"contains": "hello"}}, 1),
     ],
 )
-def test_filters_select(client, zone, query, found):
+def test_filters_select(client: Any, zone: str, query: dict[str, Any], found: int) -> None:
     a_record(client, zone)
     a_record(client, zone, type="TXT", content="v=spf1 -all")
     a_record(client, zone, name=f"www.{ZONE}", content="203.0.113.14", comment="Hello")
@@ -361,7 +367,7 @@ def test_filters_select(client, zone, query, found):
 # Durability and delay
 
 
-def test_records_survive_a_restart_and_reach_a_new_name_server(client, zone, lab):
+def test_records_survive_a_restart_and_reach_a_new_name_server(client: Any, zone: str, lab: Lab) -> None:
     made = a_record(client, zone)
     lab.powerdns.sets.clear()
     lab.restart()
@@ -370,14 +376,14 @@ def test_records_survive_a_restart_and_reach_a_new_name_server(client, zone, lab
     assert client.dns.records.get(made.id, zone_id=zone) == made
 
 
-def test_state_file_is_never_half_written(client, zone, lab):
+def test_state_file_is_never_half_written(client: Any, zone: str, lab: Lab) -> None:
     a_record(client, zone)
     state = json.loads((lab.folder / "records.json").read_text())
     assert len(state["records"][ZONE]) == 1
     assert sorted(path.name for path in lab.folder.iterdir()) == ["records.json"]
 
 
-def test_delayed_change_is_answered_at_once_and_published_later(client, zone, lab):
+def test_delayed_change_is_answered_at_once_and_published_later(client: Any, zone: str, lab: Lab) -> None:
     lab.delay_file.write_text("0.5")
     made = a_record(client, zone)
     assert lab.powerdns.sets == {}
@@ -385,7 +391,7 @@ def test_delayed_change_is_answered_at_once_and_published_later(client, zone, la
     wait_until(lambda: lab.powerdns.contents(HOST, "A") == ["203.0.113.13"])
 
 
-def test_held_change_waits_for_the_end_of_the_hold(client, zone, lab):
+def test_held_change_waits_for_the_end_of_the_hold(client: Any, zone: str, lab: Lab) -> None:
     lab.delay_file.write_text("hold\n")
     made = a_record(client, zone)
     time.sleep(0.5)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dns.message
 import dns.query
@@ -18,11 +19,11 @@ import httpx
 import pytest
 from cloudflare import BadRequestError, Cloudflare
 
+from tests.cloudflare_api.fakes import TOKEN, ZONE
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 PDNS = shutil.which("pdns_server", path="/usr/sbin:/usr/bin")
-ZONE = "trixie.example"
-TOKEN = "lab-token-0123456789-0123456789-0123456789"
 
 pytestmark = pytest.mark.skipif(PDNS is None or not SCHEMA.exists(), reason="PowerDNS is not installed")
 
@@ -44,7 +45,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         try:
             httpx.get(url)
         except httpx.TransportError:
-            assert process.poll() is None, f"{process.args} ended with {process.returncode}"
+            assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
             assert time.monotonic() < end, f"{url} does not answer"
             time.sleep(0.05)
         else:
@@ -118,7 +119,7 @@ def client(powerdns: tuple[str, int], tmp_path: Path) -> Iterator[Cloudflare]:
         assert stop(process) == 0
 
 
-def test_records_are_answered_by_the_name_server(client, powerdns, tmp_path):
+def test_records_are_answered_by_the_name_server(client: Any, powerdns: tuple[str, int], tmp_path: Path) -> None:
     def answer(name: str, kind: str) -> list[str]:
         question = dns.message.make_query(name, kind, use_edns=True, payload=4096)
         response = dns.query.udp(question, "127.0.0.1", port=powerdns[1], timeout=5)

@@ -96,6 +96,14 @@ class Stack:
                 config[full] = value
         self._file.write_text(yaml.safe_dump(document))
 
+    def settings(self) -> str:
+        """Return the stack's file as it is, to restore it later."""
+        return self._file.read_text()
+
+    def restore(self, text: str) -> None:
+        """Put the stack's file back."""
+        self._file.write_text(text)
+
     def set_secret(self, path: str, value: str) -> None:
         """Encrypt a value into the stack's file; it travels by stdin."""
         self.pulumi("config", "set", "--secret", "--path", path, stack=True, stdin=value).must_pass()
@@ -152,6 +160,13 @@ class Stack:
     def state(self) -> str:
         """Return the exported state as anybody with the state file, but without the passphrase, reads it."""
         return self.pulumi("stack", "export", stack=True).must_pass().output
+
+    def names(self) -> dict[str, str]:
+        """Return the type of every resource in the state by its name."""
+        resources = json.loads(self.state())["deployment"]["resources"]
+        return {
+            resource["urn"].rpartition("::")[2]: resource["type"] for resource in resources if resource.get("custom")
+        }
 
     def outputs(self) -> dict[str, Any]:
         """Return the stack's outputs."""

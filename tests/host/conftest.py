@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,14 +12,23 @@ import pytest
 
 from tests.host.scratch import Host
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of our own is made in it
+
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+def scratch() -> Iterator[Path]:
+    """A folder in memory where there is one: the crash tests make and remove some ten thousand files."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def host(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """A fresh scratch host. Nothing is really synced: no test pulls the plug, and a busy disk would cost minutes."""
     monkeypatch.setattr(os, "fsync", lambda _fd: None)
     umask = os.umask(0o022)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
-    yield Host(tmp_path, monkeypatch)
+    yield Host(scratch, tmp_path, monkeypatch)
     os.umask(umask)
     for number, handler in handlers.items():
         signal.signal(number, handler)

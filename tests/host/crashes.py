@@ -1,4 +1,8 @@
-"""A process that dies at a chosen step: every system call that changes the disk, and every command, is a step."""
+"""A process that dies at a chosen step: every system call that changes the disk, and every command, is a step.
+
+Death is played in this process: from the chosen step on every further step raises `Death` again, so whatever the
+program still tries (undoing, cleaning up) reaches neither the disk nor a daemon. A torn write is half a write.
+"""
 
 from __future__ import annotations
 
@@ -10,63 +14,61 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mailhostctl.__main__ import main
 from tests.host.scratch import Host
 
-CHANGES = (
-    "replace",
-    "rename",
-    "unlink",
-    "mkdir",
-    "rmdir",
-    "symlink",
-    "fchmod",
-    "fchown",
-    "chmod",
-    "fsync",
-    "ftruncate",
-)
-DIED = 137
+CHANGES = ("replace", "rename", "unlink", "mkdir", "rmdir", "symlink", "fchmod", "fchown", "chmod", "fsync", "link")
+
+
+class Death(BaseException):
+    """The process is gone."""
 
 
 class World:
-    """Replaces the system calls and the daemons in this (forked) process, and counts."""
+    """System calls and daemons, counted."""
 
-    def __init__(self, host: Host, *, die_at: int) -> None:
+    def __init__(self, host: Host, die_at: int) -> None:
         self._host = host
         self._die_at = die_at
         self.steps = 0
+        self.trace: list[tuple[str, tuple[Any, ...]]] = []
 
-    def enter(self) -> None:
-        """From now on this process counts, and dies when it is time."""
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Replaces what changes the disk, and what starts commands."""
         for name in CHANGES:
-            setattr(os, name, self._counted(getattr(os, name), real=name != "fsync"))
-        open_file, write = os.open, os.write
+            patch.setattr(os, name, self._counted(name, getattr(os, name)))
+        really_open, really_write = os.open, os.write
 
         def open_counted(path: Any, flags: int, *more: Any, **named: Any) -> int:
             if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
                 self._step()
-            return open_file(path, flags, *more, **named)
+                self.trace.append(("open", (path,)))
+            return really_open(path, flags, *more, **named)
 
         def write_torn(fd: int, data: Any) -> int:
-            if fd > 2 and self.steps + 1 == self._die_at:
-                write(fd, bytes(data)[: len(data) // 2])
-            if fd > 2:
-                self._step()
-            return write(fd, data)
+            if self.steps + 1 == self._die_at:
+                really_write(fd, bytes(data)[: len(data) // 2])
+            self._step()
+            return really_write(fd, data)
 
-        os.open, os.write = open_counted, write_torn  # type: ignore[assignment]
-        subprocess.run = self._command  # type: ignore[assignment]
+        patch.setattr(os, "open", open_counted)
+        patch.setattr(os, "write", write_torn)
+        patch.setattr(subprocess, "run", self._command)
 
     def _step(self) -> None:
         self.steps += 1
-        if self.steps == self._die_at:
-            os._exit(DIED)
+        if self._die_at and self.steps >= self._die_at:
+            raise Death
 
-    def _counted(self, call: Callable[..., Any], *, real: bool) -> Callable[..., Any]:
+    def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **named: Any) -> Any:
+            where = (Path(f"/proc/self/fd/{args[0]}").readlink(),) if name == "fsync" else args
             self._step()
-            return call(*args, **named) if real else None
+            result = call(*args, **named)
+            self.trace.append((name, where))
+            return result
 
         return counted
 
@@ -85,25 +87,19 @@ class World:
                 code = 0 if active.exists() else 3
             case ["postconf", "-h"]:
                 out = (self._host.live("/etc/postfix/main.cf") or "").partition("\n")[0].encode()
-        self._step()  # the command has done its work, we have not noticed
+        self._step()  # the command has done its work, its caller has not noticed
         return subprocess.CompletedProcess(argv, code, out, b"")
 
 
-def run(host: Host, argv: list[str], stdin: str = "", *, die_at: int = 0) -> tuple[int, int]:
-    """Runs a command in a child that dies at step `die_at` (0: never); returns its exit code and its steps."""
-    counter = Path(host.fake / "steps")
-    child = os.fork()
-    if child == 0:
-        code = 99
+def run(host: Host, argv: list[str], stdin: str = "", *, die_at: int = 0) -> World | None:
+    """Runs a command that dies at step `die_at` (0: never) and must otherwise succeed; None when it died."""
+    world = World(host, die_at)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        world.enter(patch)
         try:
-            sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
-            sys.stderr = sys.stdout = io.TextIOWrapper(io.BytesIO())
-            world = World(host, die_at=die_at)
-            world.enter()
             code = main(argv)
-            counter.write_text(str(world.steps))
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code, 0 if code == DIED else int(counter.read_text())
+        except Death:
+            return None
+    assert code == 0, argv
+    return world

@@ -47,9 +47,9 @@ COMMANDS = (
 class Host:
     """The scratch host as a test sees it."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root = folder / "root"
-        self.fake = folder / "fake"
+    def __init__(self, memory: Path, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = memory / "root"
+        self.fake = disk / "fake"  # memory may be mounted noexec
         self._monkeypatch = monkeypatch
         for path in (self.root, *(self.fake / name for name in ("bin", "fail", "active", "enabled"))):
             path.mkdir(parents=True)

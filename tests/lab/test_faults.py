@@ -1,12 +1,16 @@
 """Faults on purpose do what they say, and are gone afterwards."""
 
+import subprocess
+import sys
+import threading
+
 import dns.exception
 import pytest
 
-from lab import acme, faults
+from lab import acme, cloudflare, faults, paths
 from lab import dns as lab_dns
 from lab.addresses import NS1_4, NS2_4, RESOLVER4
-from lab.errors import LabError
+from lab.clients import wait_for
 from tests.lab.test_names import ask, values
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("guest")]
@@ -42,8 +46,45 @@ def test_second_nameserver_is_silent() -> None:
 
 def test_certificate_authority_is_away_and_back_with_a_new_root() -> None:
     before = acme.issuing_roots()
-    with faults.certificate_authority_stopped(), pytest.raises(LabError, match="does not answer"):
-        acme.issuing_roots()
+    with faults.certificate_authority_stopped():
+        assert not acme.answers()
+        assert acme.issuing_roots() == before
     after = acme.issuing_roots()
-    assert "BEGIN CERTIFICATE" in after
-    assert after != before
+    assert after.count("BEGIN CERTIFICATE") == before.count("BEGIN CERTIFICATE") + 1
+    assert after.startswith(before)
+
+
+def test_publication_is_held() -> None:
+    (zone,) = cloudflare.request("GET", "zones?name=trixie.example")
+    records = f"zones/{zone['id']}/dns_records"
+    with faults.publication_held("trixie.example"):
+        wanted = {"type": "TXT", "name": "held.trixie.example", "content": '"late"', "ttl": 60}
+        made = cloudflare.request("POST", records, wanted)
+        assert "held.trixie.example" in {record["name"] for record in cloudflare.records("trixie.example")}
+        assert values(ask(NS1_4, "held.trixie.example", "TXT"), "TXT") == []
+    try:
+        wait_for(lambda: values(ask(NS1_4, "held.trixie.example", "TXT"), "TXT") or None, "the held record")
+    finally:
+        cloudflare.request("DELETE", f"{records}/{made['id']}")
+    assert values(ask(NS1_4, "held.trixie.example", "TXT"), "TXT") == []
+
+
+def test_a_fault_waits_for_whoever_must_not_meet_one() -> None:
+    script = "from lab import faults\nwith faults.undisturbed():\n    print('calm', flush=True)\n    input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=paths.CLONE, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"calm\n"
+        started = threading.Event()
+
+        def disturb() -> None:
+            with faults.certificate_authority_stopped():
+                started.set()
+
+        thread = threading.Thread(target=disturb)
+        thread.start()
+        assert not started.wait(0.5)
+        other.communicate(b"\n", timeout=10)
+        assert started.wait(10)
+        thread.join()

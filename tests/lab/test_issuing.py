@@ -23,7 +23,7 @@ from lab import dns as lab_dns
 from lab.addresses import ACME_DIRECTORY, ACME_PORT, GATEWAY4, Machine
 from lab.clients import wait_for
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("undisturbed")]
 
 NAME = "acme.bookworm.example"
 
@@ -115,7 +115,7 @@ def test_a_machine_gets_a_certificate_for_its_name(guest: Machine, tmp_path: Pat
             lab_dns.api("PATCH", "/zones/bookworm.example.", {"rrsets": [gone]})
     names = chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == [NAME]
-    root = x509.load_pem_x509_certificate(acme.issuing_roots().encode())
+    root = x509.load_pem_x509_certificates(acme.issuing_roots().encode())[-1]
     chain[0].verify_directly_issued_by(chain[1])
     chain[1].verify_directly_issued_by(root)
 

@@ -8,13 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import bases, outside, paths
+from lab import bases, machines, outside, paths
 from lab.addresses import BRIDGE, Machine
 
 pytestmark = pytest.mark.lab
@@ -68,26 +69,30 @@ class SecondLab:
         links = [line for line in listed.stdout.decode().splitlines() if not re.match(r"(lo|sit0|tunl0)[@ ]", line)]
         return [*links, *self.processes()]
 
-    def cgroups(self) -> list[str]:
-        return sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/mailhost-*"))
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path: daemons make sockets below it."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as name:
+        yield Path(name)
 
 
 @pytest.fixture
-def second(guest: Machine, tmp_path: Path) -> Iterator[SecondLab]:
+def second(guest: Machine, folder: Path) -> Iterator[SecondLab]:
     """A second lab that shares the first one's built bases."""
     del guest
-    (tmp_path / "cache/bases").mkdir(parents=True)
-    (tmp_path / "environment").mkdir()
+    (folder / "cache/bases").mkdir(parents=True)
+    (folder / "environment").mkdir()
     for tree in (bases.path("debian12"), bases.path("debian13"), outside.layer()):
-        (tmp_path / "cache/bases" / tree.name).symlink_to(tree)
+        (folder / "cache/bases" / tree.name).symlink_to(tree)
     paths.environment().parent.mkdir(exist_ok=True)
     prepare = 'ip link set lo up && mount --bind "$1" "$2" && echo ready && exec sleep 1000'
-    mounts = [str(tmp_path / "environment"), str(paths.environment().parent)]
+    mounts = [str(folder / "environment"), str(paths.environment().parent)]
     unshare = ["unshare", "--net", "--mount", "--propagation", "private", "--"]
     with subprocess.Popen([*unshare, "sh", "-c", prepare, "sh", *mounts], stdout=subprocess.PIPE) as namespace:
         assert namespace.stdout is not None
         assert namespace.stdout.readline() == b"ready\n"
-        lab = SecondLab(tmp_path, namespace)
+        lab = SecondLab(folder, namespace)
         try:
             yield lab
         finally:
@@ -95,17 +100,22 @@ def second(guest: Machine, tmp_path: Path) -> Iterator[SecondLab]:
             namespace.kill()
 
 
-def test_down_leaves_nothing(second: SecondLab, tmp_path: Path) -> None:
-    before = second.cgroups()
+def test_down_leaves_nothing(second: SecondLab, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAILHOST_CACHE", str(second.cache))
+    cgroup = machines.cgroup("bookworm")
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/{cgroup}"))
     second.run("up", *MACHINES)
     assert sum("systemd-nspawn" in line for line in second.processes()) == len(MACHINES)
+    assert list(Path("/sys/fs/cgroup").glob(f"**/{cgroup}"))
     assert any(BRIDGE in trace for trace in second.traces())
-    assert (tmp_path / "environment/env").exists()
+    assert (folder / "environment/env").exists()
     second.run("down")
     assert second.traces() == []
-    assert second.cgroups() == before
-    assert not (tmp_path / "environment/env").exists()
+    assert not list(Path("/sys/fs/cgroup").glob(f"**/{cgroup}"))
+    assert not (folder / "environment/env").exists()
     assert second.run("down") == ""
+    second.run("status", status=1)
+    assert second.traces() == []  # looking does not leave anything either
 
 
 def test_up_again_changes_nothing(second: SecondLab) -> None:

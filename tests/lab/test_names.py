@@ -12,7 +12,7 @@ from lab import dns as lab_dns
 from lab import keys, machines
 from lab.addresses import MACHINES, NS1_4, NS1_6, NS2_4, NS2_6, RESOLVER4, RESOLVER6, Machine
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("undisturbed")]
 
 
 def ask(server: str, name: str, kind: str) -> dns.message.Message:
@@ -37,7 +37,6 @@ def values(answer: dns.message.Message, kind: str) -> list[str]:
         ("13.113.0.203.in-addr.arpa.", "PTR"),
     ],
 )
-@pytest.mark.usefixtures("guest")
 def test_answers_are_validated(resolver: str, name: str, kind: str) -> None:
     answer = ask(resolver, name, kind)
     assert answer.rcode() == dns.rcode.NOERROR
@@ -46,7 +45,6 @@ def test_answers_are_validated(resolver: str, name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing.trixie.example.", "debian.org.", "nothing.example."])
-@pytest.mark.usefixtures("guest")
 def test_absence_is_validated(name: str) -> None:
     answer = ask(RESOLVER4, name, "A")
     assert answer.rcode() == dns.rcode.NXDOMAIN
@@ -54,14 +52,12 @@ def test_absence_is_validated(name: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
-@pytest.mark.usefixtures("guest")
 def test_addresses_lead_back_to_the_host_name(machine: Machine) -> None:
     for address in (machine.ipv4, machine.ipv6):
         pointer = dns.reversename.from_address(address)
         assert values(ask(RESOLVER4, str(pointer), "PTR"), "PTR") == [f"{machine.hostname}."]
 
 
-@pytest.mark.usefixtures("guest")
 def test_the_root_is_signed_with_the_key_that_machines_trust() -> None:
     answer = ask(NS1_4, ".", "DNSKEY")
     (key,) = (item for rrset in answer.answer if rrset.rdtype.name == "DNSKEY" for item in rrset)
@@ -74,7 +70,6 @@ def test_a_machine_has_the_labs_root_as_its_anchor(guest: Machine) -> None:
     assert diverted.strip() != "/usr/share/dns/root.key"
 
 
-@pytest.mark.usefixtures("guest")
 def test_a_record_is_visible_everywhere_at_once_also_after_it_was_absent() -> None:
     name = "fresh.trixie.example"
     everyone = (RESOLVER4, RESOLVER6, NS1_4, NS1_6, NS2_4, NS2_6)

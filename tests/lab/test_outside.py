@@ -1,6 +1,7 @@
 """The outside mail server judges mail as a careful stranger would, and answers."""
 
 import base64
+import secrets
 import time
 from collections.abc import Iterator
 from email.message import EmailMessage
@@ -16,9 +17,10 @@ from lab import outside
 from lab.addresses import OUTSIDE, Machine
 from tests.lab.inside import run_inside
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("undisturbed")]
 
-DOMAIN = "sender.bookworm.example"
+DOMAIN = f"sender-{secrets.token_hex(4)}.bookworm.example"
+"""Another one in every process: tests run beside each other."""
 SEND = """
 import json, smtplib, sys
 with smtplib.SMTP(sys.argv[1], 25, local_hostname="mail.bookworm.example", timeout=20) as server:
@@ -27,22 +29,27 @@ print(json.dumps("sent"))
 """
 
 
-@pytest.fixture(scope="module")
-def key(guest: Machine) -> Iterator[bytes]:
-    """A DKIM key of a domain that may send from the guest only, published together with its SPF and DMARC records."""
+def publish_new_key() -> bytes:
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     der = private.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     public = base64.b64encode(der).decode()
-    texts = {
-        DOMAIN: f'"v=spf1 ip4:{guest.ipv4} -all"',
-        f"_dmarc.{DOMAIN}": '"v=DMARC1; p=reject"',
-        f"test._domainkey.{DOMAIN}": f'"v=DKIM1; k=rsa; p={public[:200]}" "{public[200:]}"',
-    }
-    sets = [lab_dns.record(name, "TXT", [text]) for name, text in texts.items()]
-    lab_dns.api("PATCH", "/zones/bookworm.example.", {"rrsets": sets})
-    yield private.private_bytes(
+    text = f'"v=DKIM1; k=rsa; p={public[:200]}" "{public[200:]}"'
+    # As long-lived as production's records: nothing in the lab may go by an old one.
+    record = lab_dns.record(f"test._domainkey.{DOMAIN}", "TXT", [text], 3600)
+    lab_dns.api("PATCH", "/zones/bookworm.example.", {"rrsets": [record]})
+    return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+@pytest.fixture(scope="module")
+def key(guest: Machine) -> Iterator[bytes]:
+    """A DKIM key of a domain that may send from the guest only, published together with its SPF and DMARC records."""
+    texts = {DOMAIN: f'"v=spf1 ip4:{guest.ipv4} -all"', f"_dmarc.{DOMAIN}": '"v=DMARC1; p=reject"'}
+    sets = [lab_dns.record(name, "TXT", [text]) for name, text in texts.items()]
+    lab_dns.api("PATCH", "/zones/bookworm.example.", {"rrsets": sets})
+    yield publish_new_key()
+    texts[f"test._domainkey.{DOMAIN}"] = ""
     gone = [{"name": f"{name}.", "type": "TXT", "changetype": "DELETE"} for name in texts]
     lab_dns.api("PATCH", "/zones/bookworm.example.", {"rrsets": gone})
 
@@ -60,7 +67,8 @@ def letter(recipient: str) -> EmailMessage:
 
 def signed(message: EmailMessage, key: bytes) -> str:
     text = message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
-    return (dkim.sign(text, b"test", DOMAIN.encode(), key) + text).decode()
+    signature: bytes = dkim.sign(text, b"test", DOMAIN.encode(), key)
+    return (signature + text).decode()
 
 
 def arrived(subject: str) -> EmailMessage:
@@ -101,6 +109,15 @@ def test_a_changed_mail_from_a_wrong_address(guest: Machine, key: bytes) -> None
     assert "dkim=fail" in verdicts
     assert "spf=fail" in verdicts
     assert "dmarc=fail" in verdicts
+
+
+def test_a_replaced_key_counts_at_once(guest: Machine, key: bytes) -> None:
+    del key
+    for _ in range(2):
+        message = letter(outside.CAROL)
+        text = signed(message, publish_new_key())
+        run_inside(guest.name, SEND, OUTSIDE.ipv4, f"dora@{DOMAIN}", outside.CAROL, text)
+        assert "dkim=pass" in outside.verdicts(arrived(message["Subject"]))
 
 
 def test_echo_answers_with_a_signed_mail() -> None:

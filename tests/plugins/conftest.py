@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-import grpc
+import grpc  # type: ignore[import-untyped]
 import pytest
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2, provider_pb2
@@ -21,6 +21,7 @@ from pulumi.runtime.proto import engine_pb2, provider_pb2
 from lab.plugins.values import decode_map, encode_map
 
 ROOT = Path(__file__).parents[2]
+PASSWORD = "sesame"  # noqa: S105 - of the SSH servers below
 
 
 class PluginError(Exception):
@@ -242,25 +243,29 @@ class SshServer:
                     conn.abort()
 
             def connection_lost(self, exc: Exception | None) -> None:
+                del exc
                 seen.open -= 1
 
             def begin_auth(self, username: str) -> bool:
+                del username
                 return True
 
             def public_key_auth_supported(self) -> bool:
                 return True
 
             def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+                del username
                 return key == seen.user_key.convert_to_public()
 
             def password_auth_supported(self) -> bool:
                 return True
 
             def validate_password(self, username: str, password: str) -> bool:
-                return password == "sesame"  # noqa: S105
+                return (username, password) == ("root", PASSWORD)
 
             def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
-                return True
+                del dest_port, orig_host, orig_port
+                return dest_host == "127.0.0.1"
 
         async def execute(process: asyncssh.SSHServerProcess[bytes]) -> None:
             self.commands.append(process.command or "")

@@ -16,7 +16,6 @@ HEAVY = (
     "cryptography",
     "cloudflare",
     "aiohttp",
-    "http.client",
     "pulumi.automation",
     "pulumi.resource",
     "yaml",
@@ -33,7 +32,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_cache_has_the_engine_s_layout(home):
+def test_cache_has_the_engine_s_layout(home: Path) -> None:
     assert [str(path.relative_to(home)) for path in binaries(home)] == [
         "plugins/resource-cloudflare-v6.17.0/pulumi-resource-cloudflare",
         "plugins/resource-command-v1.2.1/pulumi-resource-command",
@@ -42,20 +41,20 @@ def test_cache_has_the_engine_s_layout(home):
     assert all(os.access(path, os.X_OK) for path in binaries(home))
 
 
-def test_installing_again_changes_nothing(home):
+def test_installing_again_changes_nothing(home: Path) -> None:
     before = [path.read_text() for path in binaries(home)]
     plugins.install(Path("pulumi"), home, Path(sys.executable))
     assert [path.read_text() for path in binaries(home)] == before
 
 
-def test_an_official_plugin_stays(home):
+def test_an_official_plugin_stays(home: Path) -> None:
     official = binaries(home)[0]
     official.write_bytes(b"\x7fELF official")
     plugins.install(Path("pulumi"), home, Path(sys.executable))
     assert official.read_bytes() == b"\x7fELF official"
 
 
-def test_launcher_needs_no_folder_and_heeds_no_python_variable(home, tmp_path):
+def test_launcher_needs_no_folder_and_heeds_no_python_variable(home: Path, tmp_path: Path) -> None:
     variables = {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHOME": "/nonexistent"}
     (tmp_path / "grpc.py").write_text("raise SystemExit('the wrong grpc')")
     for binary in binaries(home):
@@ -68,7 +67,7 @@ def test_launcher_needs_no_folder_and_heeds_no_python_variable(home, tmp_path):
         process.communicate(timeout=10)
 
 
-def test_interpreter_s_path_may_hold_spaces(tmp_path):
+def test_interpreter_s_path_may_hold_spaces(tmp_path: Path) -> None:
     python = tmp_path / "a b" / "python"
     python.parent.mkdir()
     python.write_text('#!/bin/sh\necho "$@"\n')
@@ -79,7 +78,7 @@ def test_interpreter_s_path_may_hold_spaces(tmp_path):
 
 
 @pytest.mark.parametrize("name", plugins.NAMES)
-def test_start_imports_nothing_that_only_an_operation_needs(name):
+def test_start_imports_nothing_that_only_an_operation_needs(name: str) -> None:
     command = [sys.executable, "-I", "-X", "importtime", str(ROOT / "lab/plugins"), name, "127.0.0.1:1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -91,7 +90,7 @@ def test_start_imports_nothing_that_only_an_operation_needs(name):
     assert imported.isdisjoint(HEAVY)
 
 
-def test_engine_lists_them(home):
+def test_engine_lists_them(home: Path) -> None:
     pulumi = shutil.which("pulumi")
     if pulumi is None:
         pytest.skip("the pulumi command is not on PATH")

@@ -65,7 +65,7 @@ def plugin(name: str, token: str) -> Any:
         ("cloudflare", "cloudflare:index/dnsRecord:DnsRecord", "dns_record.py", "DnsRecordArgs"),
     ],
 )
-def test_inputs_are_the_official_ones(name, token, module, class_):
+def test_inputs_are_the_official_ones(name: str, token: str, module: str, class_: str) -> None:
     found = classes(f"pulumi_{name}/{module}")
     official = arguments(found[class_])
     if name == "cloudflare":
@@ -78,14 +78,14 @@ def test_inputs_are_the_official_ones(name, token, module, class_):
     ("path", "class_"),
     [(("connection",), "ConnectionArgs"), (("connection", "proxy"), "ProxyConnectionArgs")],
 )
-def test_connection_is_the_official_one(path, class_):
+def test_connection_is_the_official_one(path: tuple[str, ...], class_: str) -> None:
     fields = plugin("command", "command:remote:Command").inputs
     for key in path:
         fields = fields[key].fields
     assert schema(fields) == arguments(classes("pulumi_command/remote/_inputs.py")[class_])
 
 
-def test_connection_defaults_are_the_official_ones():
+def test_connection_defaults_are_the_official_ones() -> None:
     from pulumi_command.remote import ConnectionArgs  # noqa: PLC0415 - warns at import
 
     official = ConnectionArgs(host="h")
@@ -96,12 +96,12 @@ def test_connection_defaults_are_the_official_ones():
 
 
 @pytest.mark.parametrize(("key", "class_"), [("data", "DnsRecordDataArgs"), ("settings", "DnsRecordSettingsArgs")])
-def test_objects_of_records_are_the_official_ones(key, class_):
+def test_objects_of_records_are_the_official_ones(key: str, class_: str) -> None:
     fields = plugin("cloudflare", "cloudflare:index/dnsRecord:DnsRecord").inputs[key].fields
     assert schema(fields) == arguments(classes("pulumi_cloudflare/_inputs.py")[class_])
 
 
-def test_outputs_are_the_official_ones():
+def test_outputs_are_the_official_ones() -> None:
     record = plugin("cloudflare", "cloudflare:index/dnsRecord:DnsRecord")
     state = arguments(classes("pulumi_cloudflare/dns_record.py")["_DnsRecordState"])
     assert {*record.inputs, *record.outputs} == set(state)
@@ -110,7 +110,7 @@ def test_outputs_are_the_official_ones():
     assert {*key.inputs, *key.outputs} == set(state)
 
 
-def test_secret_outputs_are_the_official_ones():
+def test_secret_outputs_are_the_official_ones() -> None:
     source = (SITE / "pulumi_tls/private_key.py").read_text(encoding="utf-8")
     line = next(line for line in source.splitlines() if "additional_secret_outputs=" in line)
     official = ast.literal_eval(line.partition("additional_secret_outputs=")[2].rstrip(")"))
@@ -125,7 +125,7 @@ def test_secret_outputs_are_the_official_ones():
         ("get_dns_records.py", "get_dns_records", "cloudflare:index/getDnsRecords:getDnsRecords"),
     ],
 )
-def test_functions_take_the_official_arguments(module, function, token):
+def test_functions_take_the_official_arguments(module: str, function: str, token: str) -> None:
     source = (SITE / "pulumi_cloudflare" / module).read_text(encoding="utf-8")
     node = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == function)
     wire = {
@@ -138,28 +138,28 @@ def test_functions_take_the_official_arguments(module, function, token):
     assert set(fields) == wire
 
 
-def test_zone_filter_is_the_official_one():
+def test_zone_filter_is_the_official_one() -> None:
     fields, _ = CloudflareProvider().functions["cloudflare:index/getZone:getZone"]
     official = arguments(classes("pulumi_cloudflare/_inputs.py")["GetZoneFilterArgs"])
     assert schema(fields["filter"].fields) == official
 
 
-def test_settings_are_the_official_ones():
+def test_settings_are_the_official_ones() -> None:
     official = arguments(classes("pulumi_cloudflare/provider.py")["ProviderArgs"])
     assert schema(CloudflareProvider.config) == official
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_versions_are_those_the_packages_ask_for(name):
+def test_versions_are_those_the_packages_ask_for(name: str) -> None:
     pin = json.loads((SITE / f"pulumi_{name}" / "pulumi-plugin.json").read_text(encoding="utf-8"))
     assert PROVIDERS[name].version == version(name) == pin["version"] == metadata.version(f"pulumi-{name}")
 
 
-def test_protocol_signatures_are_the_sdk_s():
+def test_protocol_signatures_are_the_sdk_s() -> None:
     ours = importlib.import_module("lab.plugins.values")
     sdk = pulumi.runtime.rpc
-    assert ours.SIGNATURE == sdk._special_sig_key
-    assert ours.SECRET_SIGNATURE == sdk._special_secret_sig
-    assert ours.ASSET_SIGNATURE == sdk._special_asset_sig
-    assert ours.ARCHIVE_SIGNATURE == sdk._special_archive_sig
+    assert sdk._special_sig_key == ours.SIGNATURE
+    assert sdk._special_secret_sig == ours.SECRET_SIGNATURE
+    assert sdk._special_asset_sig == ours.ASSET_SIGNATURE
+    assert sdk._special_archive_sig == ours.ARCHIVE_SIGNATURE
     assert ours.UNKNOWN_STRING == sdk.UNKNOWN

@@ -1,6 +1,8 @@
 """tls.PrivateKey: every format, and what makes a new key."""
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import asyncssh
 import pytest
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from lab.plugins.values import UNKNOWN, Secret
+from tests.plugins.conftest import Plugin, ResourceCalls
 
 OUTPUTS = {
     "privateKeyPem",
@@ -28,7 +31,7 @@ OUTPUTS = {
 
 
 @pytest.fixture
-def key(start):
+def key(start: Callable[..., Plugin]) -> ResourceCalls:
     return start("tls").resource("tls:index/privateKey:PrivateKey")
 
 
@@ -40,7 +43,7 @@ def key(start):
         ({"algorithm": "ED25519"}, ed25519.Ed25519PrivateKey, "PRIVATE KEY"),
     ],
 )
-def test_all_formats_hold_the_same_key(key, inputs, kind, header):
+def test_all_formats_hold_the_same_key(key: ResourceCalls, inputs: dict[str, Any], kind: Any, header: str) -> None:
     resource_id, state = key.create(inputs)
     assert state.keys() >= OUTPUTS
     private = load_pem_private_key(state["privateKeyPem"].value.encode(), None)
@@ -63,19 +66,21 @@ def test_all_formats_hold_the_same_key(key, inputs, kind, header):
     assert f"MD5:{state['publicKeyFingerprintMd5']}" == ssh.get_fingerprint("md5")
 
 
-def test_curve_that_openssh_does_not_know_has_no_openssh_form(key):
+def test_curve_that_openssh_does_not_know_has_no_openssh_form(key: ResourceCalls) -> None:
     _, state = key.create({"algorithm": "ECDSA"})
     assert state["ecdsaCurve"] == "P224"
     assert state["publicKeyOpenssh"] == state["publicKeyFingerprintSha256"] == ""
     assert state["privateKeyOpenssh"] == Secret("")
 
 
-def test_size_is_as_asked(key):
+def test_size_is_as_asked(key: ResourceCalls) -> None:
     _, state = key.create({"algorithm": "RSA", "rsaBits": 3072})
-    assert load_pem_private_key(state["privateKeyPem"].value.encode(), None).key_size == 3072
+    private = load_pem_private_key(state["privateKeyPem"].value.encode(), None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    assert private.key_size == 3072
 
 
-def test_private_forms_are_secret_also_in_preview(key):
+def test_private_forms_are_secret_also_in_preview(key: ResourceCalls) -> None:
     resource_id, planned = key.create({"algorithm": "RSA"}, preview=True)
     assert resource_id == ""
     secret = {name for name, value in planned.items() if isinstance(value, Secret)}
@@ -92,7 +97,7 @@ def test_private_forms_are_secret_also_in_preview(key):
         ({"algorithm": "ED25519"}, {"algorithm": "UPDATE_REPLACE"}),
     ],
 )
-def test_every_change_is_a_new_key(key, change, paths):
+def test_every_change_is_a_new_key(key: ResourceCalls, change: dict[str, Any], paths: dict[str, str]) -> None:
     inputs = {"algorithm": "RSA"}
     _, state = key.create(inputs)
     diff = key.diff(state, inputs | change)
@@ -103,5 +108,5 @@ def test_every_change_is_a_new_key(key, change, paths):
     ("inputs", "path"),
     [({}, "algorithm"), ({"algorithm": "DSA"}, "algorithm"), ({"algorithm": "RSA", "bits": 2048}, "bits")],
 )
-def test_inputs_outside_the_schema_are_refused(key, inputs, path):
+def test_inputs_outside_the_schema_are_refused(key: ResourceCalls, inputs: dict[str, Any], path: str) -> None:
     assert list(key.check(inputs)[1]) == [path]

@@ -5,12 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from toolchain import pulumi
+
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, already MAILHOST_CACHE."""
+    """An empty cache, already MAILHOST_CACHE; no test fills it by a real build of pulumi, which takes minutes."""
+
+    def refuse(_target: Path) -> None:
+        pytest.fail("this test would build pulumi")
+
     folder = tmp_path / "cache"
     monkeypatch.setenv("MAILHOST_CACHE", str(folder))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(pulumi, "_build", refuse)
     return folder
 
 

@@ -1,7 +1,9 @@
 """Which Go builds, with what settings, and what a failure looks like."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,7 +47,6 @@ def test_without_a_new_go_the_one_from_pypi_builds_and_leaves_no_caches(  # noqa
     monkeypatch: pytest.MonkeyPatch,
     version: str | None,
 ) -> None:
-    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
     if version is not None:
         program(path / "go", FAKE_GO.format(version=version))
     own = program(tmp_path / "pypi" / "go", FAKE_GO.format(version="1.26.6"))
@@ -68,7 +69,7 @@ def test_a_failing_build_says_go_s_own_words(path: Path, program: Write, cache_f
 
 def test_a_full_disk_is_named_before_the_build(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache_folder.mkdir()
-    monkeypatch.setattr(golang.shutil, "disk_usage", lambda _path: (0, 0, 1_500_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1_500_000_000))
     with (
         pytest.raises(ToolchainError, match=r"needs 6 GB of disk, \S+ has 1\.5: free some, or set MAILHOST_CACHE"),
         golang.go(TOOL),

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import os
+import platform
 import runpy
 import shutil
 import sys
@@ -28,7 +29,7 @@ from toolchain import cache, machine, pulumi, venv
 def test_the_lab_needs_debian_12_or_newer(
     monkeypatch: pytest.MonkeyPatch, release: dict[str, str], accepted: bool
 ) -> None:
-    monkeypatch.setattr(machine.platform, "freedesktop_os_release", lambda: release)
+    monkeypatch.setattr(platform, "freedesktop_os_release", lambda: release)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     missing = machine.missing_for_lab()
     assert (missing == []) is accepted
@@ -42,7 +43,7 @@ def test_everything_missing_is_named_at_once(
         raise OSError
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    monkeypatch.setattr(machine.platform, "freedesktop_os_release", unknown)
+    monkeypatch.setattr(platform, "freedesktop_os_release", unknown)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     assert command.main(["lab"]) == 1
@@ -62,7 +63,7 @@ def test_an_old_python_is_told_which_one_is_needed(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_old_python_can_read_the_first_file() -> None:
-    ast.parse((cache.SOURCE / "__main__.py").read_text(), feature_version=(3, 4))
+    ast.parse((cache.SOURCE / "__main__.py").read_text(), feature_version=(3, 6))
 
 
 def test_a_cache_that_cannot_be_written_is_named(

@@ -21,6 +21,7 @@ LABELS = ["com", "co", "uk", "ck", "www", "kobe", "jp", "city", "example", "de",
         ("example.co.uk", False),
         ("anything.ck", True),  # *.ck
         ("www.ck", False),  # !www.ck
+        ("kobe.jp", True),  # what *.kobe.jp implies
         ("x.kobe.jp", True),  # *.kobe.jp
         ("city.kobe.jp", False),  # !city.kobe.jp
         ("xn--55qx5d.cn", True),  # in the list as 公司.cn

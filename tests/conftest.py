@@ -1,0 +1,13 @@
+"""What concerns the whole test suite; pytest reads its options from here only."""
+
+import hypothesis
+import pytest
+
+# A busy machine is not a failure.
+hypothesis.settings.register_profile("mailhost", deadline=None)
+hypothesis.settings.load_profile("mailhost")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the one way to change the golden files."""
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew from what is rendered now")

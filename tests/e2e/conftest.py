@@ -1,0 +1,110 @@
+"""One mail host per Debian release, brought up once and then lived with, from the first `up` to `destroy`.
+
+The two releases run beside each other (pytest-xdist groups), each release's tests one after another in the order below.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from lab import cloudflare, control, faults, machines, plugin_cache
+from lab.addresses import MACHINES, OUTSIDE, Machine
+from lab.clients import wait_for
+from tests.e2e.stack import Run, Stack
+
+LIFE = ("test_first_up", "test_mail", "test_plan", "test_secrets", "test_changes", "test_faults", "test_destroy")
+HOSTS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("e13", "e12")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order a host's tests as its life goes; the sort is stable within a module."""
+    here = [item for item in items if item.path.parent.name == "e2e"]
+    for item in here:
+        item.add_marker(pytest.mark.lab)
+    ordered = iter(sorted(here, key=lambda item: (_host_of(item), LIFE.index(item.path.stem))))
+    items[:] = [next(ordered) if item in here else item for item in items]
+
+
+def _host_of(item: pytest.Item) -> str:
+    return str(getattr(item, "callspec", None) and item.callspec.params.get("host"))  # type: ignore[attr-defined] # because only parametrised items have one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What the world looked like while the name servers did not know the host's records yet."""
+
+    packages: str
+    lineages: str
+    exchangers: list[str]
+    listening: str
+    signer: str
+    command_lines: str
+    """Every process seen on the machine on the way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """A mail host under test."""
+
+    machine: Machine
+    stack: Stack
+    held: Held
+    first_up: Run
+
+    def run(self, *argv: str, content: str | None = None) -> str:
+        """Run a command on the machine, not over SSH."""
+        return machines.run(self.machine.name, argv, content=content)
+
+    def run_fails(self, *argv: str) -> str:
+        """Run a command on the machine that must fail, and return what it said."""
+        done = machines.execute(self.machine.name, argv)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
+
+    def ssh_connections(self) -> int:
+        """Count the SSH logins so far, at sshd."""
+        return machines.ssh_connections(self.machine.name)
+
+
+@pytest.fixture(scope="session", params=HOSTS)
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A fresh machine and its first `up`, held back once by DNS on the way."""
+    machine = MACHINES[request.param]
+    control.up((machine.name, OUTSIDE.name))
+    plugin_cache.fill()
+    control.reset(machine.name)
+    cloudflare.delete_records(machine.domain)
+    stack = Stack(machine=machine, folder=tmp_path_factory.mktemp(machine.name))
+    stack.create()
+    with faults.undisturbed():
+        with faults.publication_held(machine.domain):
+            running = stack.start_up()
+            seen: set[str] = set()
+            held = wait_for(lambda: _held(machine, seen), "the packages and the waits for DNS", seconds=240)
+        output, _ = running.communicate(timeout=240)
+    assert running.returncode == 0, output
+    yield Host(machine=machine, stack=stack, held=held, first_up=Run(code=running.returncode, output=output))
+    machines.stop(machine.name)
+
+
+def _held(machine: Machine, seen: set[str]) -> Held | None:
+    """Look at the machine; something once it can only be waiting for DNS."""
+
+    def ask(*argv: str) -> str:
+        return machines.execute(machine.name, argv).stdout
+
+    processes = ask("ps", "-eo", "args")
+    seen.update(processes.splitlines())
+    if "mailhostctl packages" in processes or "mailhostctl wait-dns" not in processes:
+        return None
+    if "Status: active" not in ask("ufw", "status"):
+        return None
+    return Held(
+        packages=ask("dpkg-query", "-W", "-f", "${Package}\n", "postfix", "certbot"),
+        lineages=ask("sh", "-c", "ls /etc/letsencrypt/live 2>/dev/null"),
+        exchangers=[str(record["content"]) for record in cloudflare.records(machine.domain) if record["type"] == "MX"],
+        listening=ask("ss", "-Hltn"),
+        signer=ask("systemctl", "is-active", "opendkim"),
+        command_lines="\n".join(sorted(seen)),
+    )

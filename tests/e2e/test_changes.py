@@ -1,0 +1,108 @@
+"""A change touches what it must and nothing else; a bad one touches nothing at all."""
+
+import pytest
+
+from lab.clients import imap_messages
+from lab.demo import account, checks
+from tests.e2e.conftest import Host
+from tests.e2e.stack import password_hashes
+
+
+def started(host: Host) -> dict[str, str]:
+    """When each daemon's main process started: a restart shows."""
+    units = ("postfix", "dovecot", "opendkim")
+    show = host.run("systemctl", "show", "-P", "ExecMainStartTimestampMonotonic", *units)
+    return dict(zip(units, show.split(), strict=True))
+
+
+def reloads(host: Host, unit: str) -> int:
+    journal = host.run("journalctl", "-o", "cat", "--no-pager", "-u", f"{unit}*")
+    return sum(line.startswith("Reloaded ") for line in journal.splitlines())
+
+
+def test_a_setting_touches_one_file_and_reloads_one_service(host: Host) -> None:
+    before, reloaded = started(host), reloads(host, "postfix")
+    dovecot = reloads(host, "dovecot")
+    host.stack.configure({"messageSizeLimit": "20971520"})
+    assert sorted(name for _, name in host.stack.planned()) == ["mail-postfix-apply", "mail-postfix-main-cf"]
+    logins = host.ssh_connections()
+    host.stack.up().must_pass()
+    assert host.stack.changes()["update"] == 2
+    assert host.ssh_connections() == logins + 2
+    assert host.run("postconf", "-h", "message_size_limit").strip() == "20971520"
+    assert started(host) == before
+    assert reloads(host, "postfix") == reloaded + 1
+    assert reloads(host, "dovecot") == dovecot
+
+
+def test_a_new_password_works_and_reloads_nothing(host: Host) -> None:
+    before = started(host), reloads(host, "postfix"), reloads(host, "dovecot")
+    host.stack.set_secret(f'mailboxes["bob@{host.machine.domain}"]', password_hashes()["alice"])
+    assert sorted(name for _, name in host.stack.planned()) == ["mail-accounts-apply", "mail-accounts-dovecot-users"]
+    host.stack.up().must_pass()
+    bob = account(host.machine, "bob", password=account(host.machine, "alice").password)
+    imap_messages(bob)
+    assert before == (started(host), reloads(host, "postfix"), reloads(host, "dovecot"))
+    host.stack.set_secret(f'mailboxes["bob@{host.machine.domain}"]', password_hashes()["bob"])
+    host.stack.up().must_pass()
+
+
+def test_a_service_switched_off_closes_its_port_and_on_opens_it(host: Host) -> None:
+    host.stack.configure({"services": {"pop3": False}})
+    host.stack.up().must_pass()
+    assert "110/tcp" not in host.run("ufw", "status")
+    assert ":110 " not in host.run("ss", "-Hltn")
+    host.stack.configure({"services": None})
+    host.stack.up().must_pass()
+    assert "110/tcp" in host.run("ufw", "status")
+    assert ":110 " in host.run("ss", "-Hltn")
+
+
+@pytest.mark.parametrize(
+    ("template", "live", "broken", "complaint"),
+    [
+        ("postfix/main.cf.j2", "/etc/postfix/main.cf", "inet_protocols = carrier-pigeon\n", "carrier-pigeon"),
+        ("postfix/master.cf.j2", "/etc/postfix/master.cf", "submission inet n\n", "master.cf"),
+        (
+            "dovecot/{dovecot}/dovecot.conf.j2",
+            "/etc/dovecot/dovecot.conf",
+            "no_such_setting = yes\n",
+            "no_such_setting",
+        ),
+        ("opendkim/opendkim.conf.j2", "/etc/opendkim.conf", "TrustedHosts nobody\n", "opendkim"),
+    ],
+)
+def test_a_broken_template_never_reaches_the_live_file(
+    host: Host, template: str, live: str, broken: str, complaint: str
+) -> None:
+    dovecot = {"debian12": "2.3", "debian13": "2.4"}[host.machine.release]
+    file = host.stack.folder / "templates" / template.format(dovecot=dovecot)
+    good, lives, before = file.read_text(), host.run("cat", live), started(host)
+    file.write_text(good + broken)
+    try:
+        failed = host.stack.up()
+    finally:
+        file.write_text(good)
+    assert failed.code != 0
+    assert complaint in failed.output
+    assert "Traceback" not in failed.output
+    assert host.run("cat", live) == lives
+    assert started(host) == before
+    assert [finding for finding in checks(host.machine) if not finding.passed] == []
+    host.stack.up().must_pass()
+    host.stack.preview("--expect-no-changes").must_pass()
+
+
+def test_a_file_that_parses_but_does_not_work_is_taken_back(host: Host) -> None:
+    # Postfix accepts it and listens nowhere: only the health check can see that.
+    file = host.stack.folder / "templates/postfix/main.cf.j2"
+    good, lives = file.read_text(), host.run("cat", "/etc/postfix/main.cf")
+    file.write_text(good + "master_service_disable = inet\n")
+    try:
+        failed = host.stack.up()
+    finally:
+        file.write_text(good)
+    assert failed.code != 0
+    assert host.run("cat", "/etc/postfix/main.cf") == lives
+    assert [finding for finding in checks(host.machine) if not finding.passed] == []
+    host.stack.up().must_pass()

@@ -1,0 +1,140 @@
+"""What cannot work says so, clearly and soon, and changes nothing."""
+
+import re
+import time
+
+import pytest
+
+from lab import cloudflare, faults, keys
+from lab.addresses import ACME_DIRECTORY
+from lab.demo import checks
+from tests.e2e.conftest import Host
+
+
+def refused(host: Host, **changes: object) -> str:
+    """Preview with changed settings, put them back, and return what was said."""
+    before = host.stack.settings()
+    host.stack.configure(changes)
+    try:
+        said = host.stack.preview()
+    finally:
+        host.stack.restore(before)
+    assert said.code != 0, said.output
+    assert "Traceback" not in said.output
+    return said.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"domain": "exa mple"}, "domain"),
+        ({"domain": "co.uk"}, "domain"),
+        ({"hostname": "mail.elsewhere.example"}, "hostname"),
+        ({"ipv4": "2001:db8::1"}, "ipv4"),
+        ({"ipv6": "192.0.2.1"}, "ipv6"),
+        ({"hostKey": None}, "hostKey"),
+        ({"hostKey": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7"}, "hostKey"),
+        ({"mesageSizeLimit": "20971520"}, "mesageSizeLimit"),
+        ({"os": "debian11"}, "os"),
+    ],
+)
+def test_a_wrong_setting_is_refused_at_preview(host: Host, changes: dict[str, object], said: str) -> None:
+    assert said in refused(host, **changes)
+
+
+def test_a_plaintext_password_is_refused_and_not_shown(host: Host) -> None:
+    before = host.stack.settings()
+    host.stack.set_secret(f'mailboxes["bob@{host.machine.domain}"]', "correct-horse-battery")
+    said = host.stack.preview()
+    host.stack.restore(before)
+    assert said.code != 0
+    assert "bob@" in said.output
+    assert "correct-horse-battery" not in said.output
+
+
+def test_a_wrong_host_key_is_one_clear_message(host: Host) -> None:
+    before, logins = host.stack.settings(), host.ssh_connections()
+    host.stack.configure({"hostKey": keys.host_public("stranger")})
+    began = time.monotonic()
+    said = host.stack.up()
+    seconds = time.monotonic() - began
+    host.stack.restore(before)
+    assert said.code != 0
+    assert "Traceback" not in said.output
+    assert re.search(rf"{re.escape(host.machine.ipv4)}:22.*host key", said.output)
+    assert host.ssh_connections() == logins
+    assert seconds < 60
+    host.stack.up().must_pass()
+
+
+def test_an_unreachable_host_is_one_clear_message(host: Host) -> None:
+    before = host.stack.settings()
+    host.stack.configure({"ssh": {"port": 2222}, "firewall": {"allow": [22]}})
+    said = host.stack.up()
+    host.stack.restore(before)
+    assert said.code != 0
+    assert "Traceback" not in said.output
+    assert f"{host.machine.ipv4}:2222" in said.output
+    host.stack.up().must_pass()
+
+
+def test_a_wrong_token_is_cloudflares_message_and_ours(host: Host) -> None:
+    before = host.stack.settings()
+    host.stack.set_secret("cloudflare:apiToken", "wrong-token-0123456789-0123456789-0123456789")
+    said = host.stack.preview()
+    host.stack.restore(before)
+    assert said.code != 0
+    assert "Traceback" not in said.output
+    assert "Authentication error" in said.output
+    assert "cloudflare:apiToken" in said.output
+    assert "wrong-token" not in said.output
+
+
+def test_an_absent_zone_is_named(host: Host) -> None:
+    absent = {
+        "domain": "absent.example",
+        "mailboxes": {"bob@absent.example": "{BLF-CRYPT}$2y$05$bvIG6Nmid91Mu9RcmmWZfO5HJIMCT8riNW0hEp8f6/FuA2/mHZFpe"},
+        "postmaster": None,
+    }
+    said = refused(host, **absent)
+    assert "absent.example" in said
+    assert "mailhost:dns.zoneId" in said
+
+
+def test_a_new_host_key_means_a_new_machine(host: Host) -> None:
+    before = host.stack.settings()
+    host.stack.configure({"hostKey": keys.host_public("stranger")})
+    planned = {name for _, name in host.stack.planned()}
+    host.stack.restore(before)
+    commands = {name for name in host.stack.names() if host.stack.names()[name].startswith("command:remote:")}
+    assert commands == planned
+
+
+def test_a_silent_name_server_is_waited_for(host: Host) -> None:
+    zone = host.machine.domain
+    with faults.publication_held(zone):
+        said = host.run_fails(
+            "mailhostctl", "wait-dns", f"late.{zone}", "A", "192.0.2.1", "--zone", zone, "--timeout", "3"
+        )
+    assert "ns1.example" in said
+    assert "ns2.example" in said
+
+
+def test_without_a_certificate_authority_nothing_changes_and_then_heals(host: Host) -> None:
+    hostname = f"mx2.{host.machine.domain}"
+    lives = host.run("cat", "/etc/postfix/main.cf")
+    host.stack.configure({"hostname": hostname})
+    with faults.certificate_authority_stopped():
+        failed = host.stack.up()
+    assert failed.code != 0
+    assert ACME_DIRECTORY.split("/")[2] in failed.output
+    assert "Traceback" not in failed.output
+    assert host.run("cat", "/etc/postfix/main.cf") == lives
+    assert [r["content"] for r in cloudflare.records(host.machine.domain) if r["type"] == "MX"] == [
+        f"mail.{host.machine.domain}"
+    ]
+    host.stack.up().must_pass()
+    assert host.run("postconf", "-h", "myhostname").strip() == hostname
+    host.stack.configure({"hostname": None})
+    host.stack.up().must_pass()
+    assert [finding for finding in checks(host.machine) if not finding.passed] == []

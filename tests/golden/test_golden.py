@@ -1,0 +1,63 @@
+"""Every file of three named hosts, to the byte. A change here is what `pulumi up` will do to such a host.
+
+To accept a change: `pytest tests/golden --update-golden`, then read the difference before you commit it.
+"""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from model import accounts, certbot, dovecot, firewall, opendkim, packages, postfix, records
+from model.settings import Settings
+from tests.golden.cases import CASES, settings
+
+GOLDEN = Path(__file__).parent
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEArpFcJcdyvrufsEJOF5lv
+-----END PUBLIC KEY-----
+"""
+
+
+def rendered(made: Settings) -> dict[str, str]:
+    """Everything the host and the zone get, by path below the case's folder."""
+    groups = (postfix.files, dovecot.files, opendkim.files, firewall.files, certbot.files)
+    files = [file for group in groups for file in group(made)] + [accounts.users_file(made)]
+    found = {file.path.lstrip("/"): file.content for file in files}
+    probes = [*postfix.health(made), *dovecot.health(made), *opendkim.health(made)]
+    single = (records.mx(made), records.spf(made), records.dmarc(made), records.dkim(made, PUBLIC_KEY))
+    zone = [*records.address(made), *single]
+    found["host.txt"] = "\n".join(
+        [
+            *(f"package {name}" for name in packages.packages(made)),
+            *(f"file {file.mode} {file.owner} {file.path}" for file in sorted(files, key=lambda file: file.path)),
+            *(f"probe {probe}" for probe in probes),
+            *(f"requires {path}" for path in sorted({*postfix.requires(made), *dovecot.requires(made)})),
+            "",
+        ]
+    )
+    found["zone.txt"] = "".join(
+        f"{record.key}: {record.name} {record.ttl} {record.type} "
+        f"{'' if record.priority is None else f'{record.priority} '}{record.content}\n"
+        for record in zone
+    )
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden(case: str, request: pytest.FixtureRequest) -> None:
+    folder = GOLDEN / case
+    actual = rendered(settings(case))
+    if request.config.getoption("--update-golden"):
+        shutil.rmtree(folder, ignore_errors=True)
+        for path, content in actual.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content, encoding="utf-8")
+    expected = {str(p.relative_to(folder)): p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file()}
+    assert actual.keys() == expected.keys()
+    for path, content in expected.items():
+        assert actual[path] == content, f"{case}/{path} differs; if you meant it: pytest tests/golden --update-golden"
+
+
+def test_no_folder_without_a_case() -> None:
+    assert {path.name for path in GOLDEN.iterdir() if path.is_dir() and not path.name.startswith("__")} == CASES.keys()

@@ -1,0 +1,71 @@
+"""The direction of imports, and that the contracts in pyproject.toml would notice a breach."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLONE = Path(__file__).parent.parent.parent
+PACKAGES = ("model", "components", "lab", "toolchain", "host/mailhostctl")
+
+
+def _imported(file: Path) -> set[str]:
+    """Returns the top-level names a module imports, from anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative imports hide where code comes from"
+            names.add(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def _lint(clone: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo", "--no-cache"]
+    environment = os.environ | {"PYTHONPATH": "host"}
+    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, check=False, text=True)
+
+
+def test_the_program_wires_and_nothing_else() -> None:
+    assert _imported(CLONE / "__main__.py") <= {"components", "model", "pulumi"}
+
+
+def test_what_runs_on_the_mail_host_needs_the_standard_library_only() -> None:
+    allowed = sys.stdlib_module_names | {"mailhostctl"}
+    for file in (CLONE / "host" / "mailhostctl").rglob("*.py"):
+        assert _imported(file) <= allowed, file
+
+
+def test_the_toolchain_needs_the_standard_library_only() -> None:
+    allowed = sys.stdlib_module_names | {"toolchain"}
+    for file in (CLONE / "toolchain").rglob("*.py"):
+        assert _imported(file) <= allowed, file
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("model/settings.py", "import components", "components build on model"),
+        ("model/settings.py", "import pulumi", "model knows no engine"),
+        ("components/dns.py", "import lab", "nothing but the lab"),
+        ("toolchain/venv.py", "import lab", "nothing but the lab"),
+        ("host/mailhostctl/paths.py", "import lab", "what runs on the mail host"),
+        ("components/dns.py", "import pulumi_cloudflare", "importing pulumi_cloudflare costs"),
+        ("components/dns.py", "import pulumi_command", "components/remote.py alone"),
+        ("host/mailhostctl/paths.py", "import model", "what runs on the mail host"),
+    ],
+)
+def test_a_breach_is_noticed(tmp_path: Path, module: str, line: str, contract: str) -> None:
+    for package in PACKAGES:
+        shutil.copytree(CLONE / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(CLONE / "pyproject.toml", tmp_path)
+    with (tmp_path / module).open("a") as file:
+        file.write(f"{line}\n")
+    broken = [text for text in _lint(tmp_path).stdout.splitlines() if " BROKEN" in text]
+    assert len(broken) == 1
+    assert broken[0].startswith(contract)

@@ -1,0 +1,53 @@
+"""The records of a domain."""
+
+import pytest
+
+from model import records
+from tests.unit.samples import settings
+
+V6 = "2001:db8:113::13"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["mail.example.com A", "example.com A"]),
+        ({"ipv6": V6}, ["mail.example.com A", "mail.example.com AAAA", "example.com A", "example.com AAAA"]),
+        ({"dns": {"apex": False}}, ["mail.example.com A"]),
+        ({"hostname": "example.com"}, ["example.com A"]),  # host and apex are one name: one record
+    ],
+)
+def test_addresses(changes: dict[str, object], expected: list[str]) -> None:
+    assert [f"{record.name} {record.type}" for record in records.address(settings(**changes))] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, '"v=spf1 ip4:203.0.113.13 -all"'),
+        ({"ipv6": V6}, '"v=spf1 ip4:203.0.113.13 ip6:2001:db8:113::13 -all"'),
+    ],
+)
+def test_spf_names_the_addresses_mail_leaves_from(changes: dict[str, object], expected: str) -> None:
+    record = records.spf(settings(**changes))
+    assert (record.name, record.type, record.content) == ("example.com", "TXT", expected)
+
+
+@pytest.mark.parametrize("policy", ["none", "quarantine", "reject"])
+def test_dmarc_reports_go_to_an_address_that_exists(policy: str) -> None:
+    record = records.dmarc(settings(dmarc={"policy": policy}))
+    assert record.name == "_dmarc.example.com"
+    assert record.content == f'"v=DMARC1; p={policy}; rua=mailto:postmaster@example.com"'
+
+
+def test_mx_has_its_preference_apart() -> None:
+    record = records.mx(settings())
+    assert (record.name, record.content, record.priority) == ("example.com", "mail.example.com", 10)
+
+
+def test_every_record_has_the_ttl_and_a_key_of_its_own() -> None:
+    made = settings(dns={"ttl": 300}, ipv6=V6)
+    found = [*records.address(made), records.mx(made), records.spf(made), records.dmarc(made)]
+    assert {record.ttl for record in found} == {300}
+    assert len({record.key for record in found}) == len(found)
+    assert len({(record.name, record.type) for record in found}) == len(found)

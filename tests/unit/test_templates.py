@@ -1,0 +1,93 @@
+"""Templates and the contexts they are filled from belong together."""
+
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+from jinja2 import meta
+
+from model import accounts, certbot, dovecot, firewall, opendkim, postfix
+from model.files import TEMPLATES, environment
+
+CONTEXTS: dict[str, type[Any]] = {
+    "dovecot/2.3/dovecot.conf.j2": dovecot.DovecotContext,
+    "dovecot/2.4/dovecot.conf.j2": dovecot.DovecotContext,
+    "dovecot/sysusers.conf.j2": dovecot.PlacesContext,
+    "dovecot/tmpfiles.conf.j2": dovecot.PlacesContext,
+    "dovecot/users.j2": accounts.UsersContext,
+    "letsencrypt/deploy-hook.j2": certbot.HookContext,
+    "opendkim/KeyTable.j2": opendkim.OpenDkimContext,
+    "opendkim/SigningTable.j2": opendkim.OpenDkimContext,
+    "opendkim/TrustedHosts.j2": opendkim.OpenDkimContext,
+    "opendkim/opendkim.conf.j2": opendkim.OpenDkimContext,
+    "opendkim/tmpfiles.conf.j2": opendkim.OpenDkimContext,
+    "postfix/main.cf.j2": postfix.MainContext,
+    "postfix/master.cf.j2": postfix.MasterContext,
+    "postfix/submission_header_checks.j2": postfix.Nothing,
+    "postfix/virtual_aliases.j2": postfix.MapsContext,
+    "postfix/virtual_mailboxes.j2": postfix.MapsContext,
+    "ufw/ufw.conf.j2": firewall.Nothing,
+    "ufw/user.rules.j2": firewall.RulesContext,
+}
+OLD_DOVECOT_SETTINGS = (
+    "mail_location", "ssl_cert", "ssl_key", "ssl_dh", "disable_plaintext_auth", "ssl_prefer_server_ciphers", "plugin",
+)  # fmt: skip
+
+
+def source(template: str) -> str:
+    return (TEMPLATES / template).read_text(encoding="utf-8")
+
+
+def variables(template: str) -> set[str]:
+    return meta.find_undeclared_variables(environment().parse(source(template)))
+
+
+def settings_of(template: str) -> str:
+    """The template without comments: they may speak of anything."""
+    return re.sub(r"^\s*#.*$", "", source(template), flags=re.M)
+
+
+def test_every_template_has_a_context() -> None:
+    assert {str(path.relative_to(TEMPLATES)) for path in TEMPLATES.rglob("*.j2")} == CONTEXTS.keys()
+
+
+@pytest.mark.parametrize("template", CONTEXTS)
+def test_every_variable_is_in_the_context(template: str) -> None:
+    fields = {field.name for field in dataclasses.fields(CONTEXTS[template])}
+    assert variables(template) <= fields | {"managed"}
+
+
+@pytest.mark.parametrize("context", sorted(set(CONTEXTS.values()), key=str))
+def test_every_field_is_used(context: type[Any]) -> None:
+    used = set().union(*(variables(template) for template, kind in CONTEXTS.items() if kind is context))
+    assert {field.name for field in dataclasses.fields(context)} <= used
+
+
+@pytest.mark.parametrize("template", sorted(CONTEXTS.keys() - {"ufw/user.rules.j2"}))
+def test_every_file_says_whose_it_is(template: str) -> None:
+    assert "# {{ managed }}\n" in source(template)
+
+
+@pytest.mark.parametrize("template", CONTEXTS)
+def test_templates_only_branch_and_loop(template: str) -> None:
+    """Logic belongs in Python, where it is typed and tested."""
+    assert set(re.findall(r"{%-?\s*(\w+)", source(template))) <= {"if", "else", "endif", "for", "endfor"}
+
+
+def test_dovecot_2_4_has_no_variable_of_2_3() -> None:
+    """2.4 accepts %d and %n as plain text (`doveconf -n` exits 0), and every user then shares one mailbox."""
+    text = settings_of("dovecot/2.4/dovecot.conf.j2")
+    assert not re.search(r"%(?!{)", re.sub(r"{%.*?%}", "", text))
+    assert not [name for name in OLD_DOVECOT_SETTINGS if re.search(rf"^\s*{name}\b", text, re.M)]
+    assert "$" not in text
+
+
+def test_dovecot_2_3_has_no_variable_of_2_4() -> None:
+    assert "%{" not in settings_of("dovecot/2.3/dovecot.conf.j2").replace("{%", "")
+
+
+def test_dovecot_2_4_begins_with_its_version() -> None:
+    """Any other first setting is fatal."""
+    lines = [line for line in settings_of("dovecot/2.4/dovecot.conf.j2").splitlines() if line]
+    assert [line.split(" = ")[0] for line in lines[:2]] == ["dovecot_config_version", "dovecot_storage_version"]
