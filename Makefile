@@ -11,6 +11,9 @@ MACHINE ?= trixie
 
 VENV := .venv/bin
 TOOLCHAIN := $(PYTHON) -m toolchain
+ifdef MAILHOST_CACHE
+export MAILHOST_CACHE := $(abspath $(MAILHOST_CACHE))
+endif
 CACHE := $(or $(MAILHOST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mailhost)
 # Python programs find the commands of this project first, the developer's own after them.
 PYTEST := PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m pytest
@@ -47,16 +50,12 @@ test: lab-tools actionlint ## every test, also those on the real Debian machines
 	$(PYTEST) -m 'not lab' --numprocesses auto --dist worksteal
 	$(PYTEST) -m lab --numprocesses 2 --dist loadgroup
 
-.PHONY: lab-tools
-lab-tools:
-	@$(TOOLCHAIN) lab >/dev/null
-
 else
 
 # The user's own cache and .venv first, so that root finds them ready and leaves them the user's.
 .PHONY: up down lab-status shell preview test
-up: tools
-test: tools actionlint
+up: lab-tools
+test: lab-tools actionlint
 preview: check
 up down lab-status shell preview test: ## (needs root: these run again under sudo)
 	sudo env PATH="$$PATH" MAILHOST_CACHE='$(CACHE)' $(MAKE) $@ STACK='$(STACK)' MACHINE='$(MACHINE)'
@@ -94,7 +93,10 @@ help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Parts of the commands above, each to be run alone when it fails.
-.PHONY: venv actionlint lint quick-tests ruff format-check types imports shellcheck
+.PHONY: lab-tools venv actionlint lint quick-tests ruff format-check types imports shellcheck
+lab-tools:
+	@$(TOOLCHAIN) lab >/dev/null
+
 venv:
 	@$(TOOLCHAIN) venv >/dev/null
 

@@ -35,8 +35,9 @@ def start() -> None:
     )
     processes.wait_for(_NAME, answers, timeout=15)
     root = web.ask(f"{ACME_MANAGEMENT}/roots/0", authority=keys.api_authority()).decode("ascii")
-    with _roots().open("a") as known:
-        known.write(root)
+    if not _roots().exists() or root not in _roots().read_text():
+        with _roots().open("a") as known:
+            known.write(root)
 
 
 def answers() -> bool:
@@ -55,4 +56,4 @@ def issuing_roots() -> str:
 
 
 def _roots() -> Path:
-    return paths.folder("pebble") / "roots.pem"
+    return paths.running() / "pebble" / "roots.pem"

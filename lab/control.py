@@ -125,9 +125,10 @@ def _clear_stale() -> None:
 def down() -> None:
     """Stop everything and remove it: processes, disks, zones, network, and the state of stacks that describe them."""
     with locked():
-        _together(*(partial(machines.stop, name, clean=False) for name in MACHINES))
+        names = machines.made()
+        _together(*(partial(machines.stop, name, clean=False) for name in names))
         _together(*(partial(processes.stop, name) for name in processes.names()))
-        _together(network.down, packages.restore_policy, *(partial(machines.remove, name) for name in MACHINES))
+        _together(network.down, packages.restore_policy, *(partial(machines.remove, name) for name in names))
         bases.prune(keep=[outside.layer()])
         for folder in (paths.running(), paths.state()):
             shutil.rmtree(folder, ignore_errors=True)

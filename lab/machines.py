@@ -62,6 +62,11 @@ def cgroup(name: str) -> str:
     return f"mailhost-{_label(name)}"
 
 
+def made() -> list[str]:
+    """Names of all machines that have a disk."""
+    return sorted(folder.name for folder in _folder("").glob("*"))
+
+
 def get(name: str) -> Machine:
     """The machine called `name`."""
     if name not in MACHINES:

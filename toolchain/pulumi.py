@@ -32,6 +32,7 @@ _VERSION_VARIABLE: Final = "github.com/pulumi/pulumi/sdk/v3/go/common/version.Ve
 # Without the version set by the linker it is empty, and pulumi then skips requiredPulumiVersion without a word.
 CLI: Final = golang.GoTool(
     module="pulumi",
+    gigabytes=5,
     tags="osusergo,grpcnotrace",
     ldflags=f"-s -w -X {_VERSION_VARIABLE}=v{CLI_VERSION}",
 )

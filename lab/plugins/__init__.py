@@ -1,46 +1,43 @@
-"""Offline stand-ins for the official resource plugins, where those cannot be downloaded."""
+"""Offline stand-ins for the official resource plugins, where those cannot be downloaded.
 
-import compileall
-import json
-import shlex
-from importlib import metadata
-from pathlib import Path
-from typing import Final
+They do what the official ones do, but for these deliberate differences:
+
+- an SSH host (or proxy) without a pinned `hostKey` is refused, and a wrong key is not dialled again;
+- SSH connections are closed after each operation;
+- dial retries are shown while they last and leave one message;
+- the Cloudflare plugin speaks only to a configured `baseUrl`, and a refused connection to it is not repeated;
+- an encrypted private key in OpenSSH's own format needs the package `bcrypt`.
+
+Every plugin process imports this package, and every preview pays for it: what only `install` needs is imported there.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAMES: Final = ("command", "tls", "cloudflare")
-_MARK: Final = "# An offline stand-in of the lab, not the official plugin."
 
 
-def install(pulumi: Path, home: Path, python: Path) -> None:
+def install(pulumi: "Path", home: "Path", python: "Path") -> None:
     """Fill the plugin cache of a PULUMI_HOME with launchers of the offline plugins; an official plugin there stays.
 
     The layout is the one `pulumi plugin install resource NAME VERSION --exact --file` makes; written directly, it costs
     no process.
 
     Args:
-        pulumi: the pulumi command (unused so far: the layout is written directly).
+        pulumi: the pulumi command (not needed so far: the layout is written directly).
         home: an own PULUMI_HOME, never the user's.
-        python: interpreter of the environment that holds pulumi, asyncssh, cryptography and cloudflare.
+        python: interpreter of the environment that holds pulumi, asyncssh and cryptography.
     """
+    from lab.plugins import cache  # noqa: PLC0415
+
     del pulumi
-    here = Path(__file__).resolve().parent
-    # Also where PYTHONDONTWRITEBYTECODE is set: every preview starts these.
-    compileall.compile_dir(here, quiet=2)
-    for name in NAMES:
-        binary = home / "plugins" / f"resource-{name}-v{version(name)}" / f"pulumi-resource-{name}"
-        if binary.exists() and _MARK.encode() not in binary.read_bytes()[:200]:
-            continue
-        binary.parent.mkdir(parents=True, exist_ok=True)
-        partial = binary.with_suffix(".new")
-        # -I: neither the user's PYTHON* variables nor the working folder change what is imported.
-        launch = f"exec {shlex.quote(str(python))} -I {shlex.quote(str(here))} {name}"
-        partial.write_text(f'#!/bin/sh\n{_MARK}\n{launch} "$@"\n', encoding="utf-8")
-        partial.chmod(0o755)
-        partial.replace(binary)
+    cache.install(home, python)
 
 
 def version(name: str) -> str:
     """The plugin version that the installed Python package of this name asks for."""
-    files = metadata.files(f"pulumi-{name}") or []
-    pin = next(file for file in files if file.name == "pulumi-plugin.json")
-    return str(json.loads(Path(str(pin.locate())).read_text(encoding="utf-8"))["version"])
+    from lab.plugins import cache  # noqa: PLC0415
+
+    return cache.version(name)

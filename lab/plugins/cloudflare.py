@@ -86,7 +86,7 @@ class DnsRecord(Resource):
         if inputs.get("proxied") and inputs["ttl"] != 1:
             raise Failure("ttl must be set to 1 when `proxied` is true")
         path = f"zones/{inputs['zoneId']}/dns_records"
-        answer = await Api(self._provider.settings).call("POST", path, body=_body(inputs), log=call.status)
+        answer = await Api(self._provider.settings).call("POST", path, body=_body(inputs), call=call)
         return answer["result"]["id"], self._computed(answer["result"])
 
     async def read(self, call: Call, resource_id: str, state: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
@@ -96,9 +96,7 @@ class DnsRecord(Resource):
         if not zone:
             raise Failure(f"to import a DNS record its id must be <zone_id>/<dns_record_id>, not {resource_id!r}")
         try:
-            answer = await Api(self._provider.settings).call(
-                "GET", f"zones/{zone}/dns_records/{record}", log=call.status
-            )
+            answer = await Api(self._provider.settings).call("GET", f"zones/{zone}/dns_records/{record}", call=call)
         except NotFound:
             return None
         result = answer["result"]
@@ -118,13 +116,13 @@ class DnsRecord(Resource):
         for defaulted in ("proxied", "tags", "settings"):
             removed.pop(defaulted, None)
         path = f"zones/{inputs['zoneId']}/dns_records/{resource_id}"
-        answer = await Api(self._provider.settings).call("PUT", path, body=removed | _body(inputs), log=call.status)
+        answer = await Api(self._provider.settings).call("PUT", path, body=removed | _body(inputs), call=call)
         return self._computed(answer["result"])
 
     async def delete(self, call: Call, resource_id: str, state: dict[str, Any]) -> None:
         """DELETE the record; that it is already gone is an error, as in the provider."""
         path = f"zones/{state['zoneId']}/dns_records/{resource_id}"
-        await Api(self._provider.settings).call("DELETE", path, log=call.status)
+        await Api(self._provider.settings).call("DELETE", path, call=call)
 
     def _computed(self, result: Mapping[str, Any]) -> dict[str, Any]:
         computed = {key: result.get(_snake(key)) for key in self.outputs}

@@ -8,11 +8,11 @@ import http.client
 import json
 import os
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from lab.plugins.serve import Failure
+from lab.plugins.serve import Call, Failure
 
 _RETRIES: Final = 10
 _FIRST_PAUSE: Final = 2.0  # seconds; doubled each time
@@ -50,7 +50,7 @@ class Api:
         *,
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
-        log: Callable[[str], Awaitable[None]] | None = None,
+        call: Call | None = None,
     ) -> dict[str, Any]:
         """The decoded answer.
 
@@ -78,10 +78,13 @@ class Api:
                 if not _again(response):
                     break
                 pause = _wanted_pause(response) or pause
-            if attempt < _RETRIES and log is not None:
-                await log(f"{problem.partition('{')[0]}: retrying in {pause:.0f} s")
-            if attempt < _RETRIES:
+            if attempt == _RETRIES:
+                break
+            if call is None:
                 await asyncio.sleep(pause)
+            else:
+                await call.status(f"{problem.partition('{')[0]}: retrying in {pause:.0f} s")
+                await call.pause(pause)
         raise Failure(problem)
 
     def _send(self, method: str, url: str, content: bytes | None) -> tuple[http.client.HTTPResponse, str]:

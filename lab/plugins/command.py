@@ -118,7 +118,7 @@ async def _run(call: Call, command: str, inputs: Mapping[str, Any], previous: Ma
     logging = inputs.get("logging", "stdoutAndStderr")
     logged = {name for name in ("stdout", "stderr") if logging in {name, "stdoutAndStderr"}}
     environment = dict(inputs.get("environment", {}))
-    async with connected(inputs["connection"], call.status) as client:
+    async with connected(inputs["connection"], call) as client:
         if environment:
             await _check_environment(client, environment)
         if inputs.get("addPreviousOutputInEnv", True):
@@ -200,7 +200,7 @@ async def _copy(call: Call, inputs: Mapping[str, Any]) -> None:
     import asyncssh  # noqa: PLC0415
 
     source, target = inputs["source"], PurePosixPath(inputs["remotePath"])
-    async with connected(inputs["connection"], call.status) as client:
+    async with connected(inputs["connection"], call) as client:
         try:
             async with client.start_sftp_client() as sftp:
                 await sftp.makedirs(target.parent, exist_ok=True)

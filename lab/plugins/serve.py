@@ -6,6 +6,7 @@ traceback for each failure; every preview pays a plugin's start.
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
@@ -45,6 +46,8 @@ class Call:
     """Shown while it is true, and gone afterwards."""
     report: Callable[[str], Awaitable[None]]
     """Kept among the diagnostics of the run."""
+    pause: Callable[[float], Awaitable[None]]
+    """Waits for some seconds; a Failure when the user interrupts the run."""
 
     @property
     def name(self) -> str:
@@ -124,7 +127,7 @@ class _Server:
         self._provider = provider
         self._engine = engine
         self._channel: grpc.aio.Channel | None = None
-        self._running: set[asyncio.Task[Any]] = set()
+        self._interrupted = asyncio.Event()
 
     async def serve(self) -> None:
         options = [
@@ -174,19 +177,13 @@ class _Server:
     ) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
             limit = getattr(request, "timeout", 0) or None
-            task = asyncio.ensure_future(asyncio.wait_for(method(request), limit))
-            self._running.add(task)
             try:
-                return await task
+                return await asyncio.wait_for(method(request), limit)
             except Failure as failure:
                 await context.abort(grpc.StatusCode.UNKNOWN, str(failure))
             except TimeoutError:
                 await context.abort(
                     grpc.StatusCode.DEADLINE_EXCEEDED, f"gave up after the resource's custom timeout of {limit:g} s"
-                )
-            except asyncio.CancelledError:
-                await context.abort(
-                    grpc.StatusCode.CANCELLED, "interrupted; whatever ran on the host may have ended half-way"
                 )
             except Exception as error:
                 # Its text may hold a secret value: name only the place.
@@ -197,8 +194,6 @@ class _Server:
                 await context.abort(
                     grpc.StatusCode.INTERNAL, f"the offline plugin failed: {type(error).__name__} at {place}"
                 )
-            finally:
-                self._running.discard(task)
 
         return call
 
@@ -206,11 +201,14 @@ class _Server:
         return plugin_pb2.PluginInfo(version=self._provider.version)
 
     async def _cancel(self, _: empty_pb2.Empty) -> empty_pb2.Empty:
-        own = asyncio.current_task()
-        for task in self._running:
-            if task is not own:
-                task.cancel()
+        # Like the official providers: a command that runs is waited for, an attempt to reach a host is not repeated.
+        self._interrupted.set()
         return empty_pb2.Empty()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._interrupted.wait(), seconds)
+            raise Failure("interrupted while waiting to try again")
 
     async def _log(self, urn: str, message: str, *, passing: bool) -> None:
         if self._channel is None:
@@ -235,7 +233,7 @@ class _Server:
         async def report(message: str) -> None:
             await self._log(urn, message, passing=False)
 
-        return resource, Call(urn=urn, status=status, report=report)
+        return resource, Call(urn=urn, status=status, report=report, pause=self._pause)
 
     async def _check_config(self, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
         news = decode_map(request.news)

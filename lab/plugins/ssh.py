@@ -5,17 +5,16 @@ Stricter than the official provider in two ways: a host without a pinned key is 
 once instead of after all retries, because no retry can heal it.
 """
 
-import asyncio
 import base64
 import binascii
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lab.plugins.schema import Field, Problem
-from lab.plugins.serve import Failure
+from lab.plugins.serve import Call, Failure
 from lab.plugins.values import Unknown
 
 if TYPE_CHECKING:
@@ -78,9 +77,7 @@ def _key_type(line: str) -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def connected(
-    connection: Mapping[str, Any], log: Callable[[str], Awaitable[None]]
-) -> "AsyncIterator[asyncssh.SSHClientConnection]":
+async def connected(connection: Mapping[str, Any], call: Call) -> "AsyncIterator[asyncssh.SSHClientConnection]":
     """A connection to the host, closed afterwards.
 
     Raises:
@@ -88,8 +85,8 @@ async def connected(
     """
     async with contextlib.AsyncExitStack() as stack:
         proxy = connection.get("proxy")
-        through = await stack.enter_async_context(connected(proxy, log)) if proxy else None
-        client = await _dial_with_retries(connection, log, through)
+        through = await stack.enter_async_context(connected(proxy, call)) if proxy else None
+        client = await _dial_with_retries(connection, call, through)
         try:
             yield client
         finally:
@@ -99,7 +96,7 @@ async def connected(
 
 async def _dial_with_retries(
     connection: Mapping[str, Any],
-    log: Callable[[str], Awaitable[None]],
+    call: Call,
     through: "asyncssh.SSHClientConnection | None",
 ) -> "asyncssh.SSHClientConnection":
     limit = int(connection.get("dialErrorLimit", 10))
@@ -115,8 +112,8 @@ async def _dial_with_retries(
                     f"cannot connect to {target}: after {attempt} failed attempts: {refused}; nothing was run"
                 ) from None
         attempt += 1
-        await log(f"Dial {attempt}/{limit if limit >= 0 else 'inf'} failed: retrying")
-        await asyncio.sleep(pause)
+        await call.status(f"Dial {attempt}/{limit if limit >= 0 else 'inf'} failed: retrying")
+        await call.pause(pause)
         pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
 
 

@@ -14,14 +14,15 @@ from lab.clients import wait_for
 from tests.e2e.stack import Run, Stack
 
 LIFE = ("test_first_up", "test_mail", "test_plan", "test_secrets", "test_changes", "test_faults", "test_destroy")
-HOSTS = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("e13", "e12")]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order a host's tests as its life goes; the sort is stable within a module."""
     here = [item for item in items if item.path.parent.name == "e2e"]
     for item in here:
         item.add_marker(pytest.mark.lab)
+        item.add_marker(pytest.mark.xdist_group(_host_of(item)))
     ordered = iter(sorted(here, key=lambda item: (_host_of(item), LIFE.index(item.path.stem))))
     items[:] = [next(ordered) if item in here else item for item in items]
 
@@ -67,7 +68,7 @@ class Host:
         return machines.ssh_connections(self.machine.name)
 
 
-@pytest.fixture(scope="session", params=HOSTS)
+@pytest.fixture(scope="session", params=["e13", "e12"])
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A fresh machine and its first `up`, held back once by DNS on the way."""
     machine = MACHINES[request.param]

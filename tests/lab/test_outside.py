@@ -126,6 +126,6 @@ def test_echo_answers_with_a_signed_mail() -> None:
     message["From"] = outside.CAROL
     outside.send(message)
     answer = arrived(f"Re: {message['Subject']}")
-    assert answer["In-Reply-To"] == message["Message-ID"]
+    assert answer["In-Reply-To"].strip() == message["Message-ID"]
     assert answer["Auto-Submitted"] == "auto-replied"
     assert "d=outside.example" in answer["DKIM-Signature"]

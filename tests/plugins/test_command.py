@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
+from google.protobuf import empty_pb2
 
 from lab.plugins.values import ASSET_SIGNATURE, SIGNATURE, UNKNOWN, Secret, plain
 from tests.plugins.conftest import PASSWORD, ROOT, Engine, Plugin, PluginError, ResourceCalls, SshServer
@@ -169,6 +171,22 @@ def test_unknown_user_key_is_refused_with_the_user_s_name(command: ResourceCalls
 def test_custom_timeout_ends_a_command_that_hangs(command: ResourceCalls, ssh: SshServer) -> None:
     with pytest.raises(PluginError, match=r"custom timeout of 0\.5 s"):
         command.create({"connection": ssh.connection(), "create": "sleep 3"}, timeout=0.5)
+
+
+def test_interrupted_run_waits_for_its_command_but_dials_no_more(ssh: SshServer, only_engine: Engine) -> None:
+    plugin = Plugin("command", only_engine, {})
+    command = plugin.resource(COMMAND)
+    with futures.ThreadPoolExecutor(2) as pool:
+        running = pool.submit(command.create, {"connection": ssh.connection(), "create": "sleep 0.7; echo finished"})
+        dialling = pool.submit(
+            command.create, {"connection": ssh.connection(port=1, dialErrorLimit=-1), "create": "true"}
+        )
+        time.sleep(0.4)
+        plugin.call("Cancel", empty_pb2.Empty(), empty_pb2.Empty)
+        assert running.result()[1]["stdout"] == "finished"
+        with pytest.raises(PluginError, match="interrupted while waiting to try again"):
+            dialling.result()
+    assert plugin.close() == ""
 
 
 # Who is let in

@@ -69,9 +69,9 @@ def test_a_failing_build_says_go_s_own_words(path: Path, program: Write, cache_f
 
 def test_a_full_disk_is_named_before_the_build(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache_folder.mkdir()
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1_500_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=500_000_000))
     with (
-        pytest.raises(ToolchainError, match=r"needs 6 GB of disk, \S+ has 1\.5: free some, or set MAILHOST_CACHE"),
+        pytest.raises(ToolchainError, match=r"needs 1 GB of disk, \S+ has 0\.5: free some, or set MAILHOST_CACHE"),
         golang.go(TOOL),
     ):
         pass

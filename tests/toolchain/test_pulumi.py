@@ -167,3 +167,10 @@ def test_an_install_that_dies_halfway_is_done_again(cache_folder: Path, monkeypa
             pulumi.provide()
     assert not cache.is_current("pulumi", "")
     assert pulumi.provide() == cache_folder / "bin" / "pulumi"
+
+
+@pytest.mark.usefixtures("no_releases", "builds")
+def test_what_a_killed_build_left_is_removed_by_the_next(cache_folder: Path) -> None:
+    (cache_folder / "build-abc").mkdir(parents=True)
+    pulumi.provide()
+    assert not list(cache_folder.glob("build-*"))

@@ -1,0 +1,37 @@
+"""Launchers of the offline plugins in the plugin cache of a PULUMI_HOME."""
+
+import compileall
+import json
+import shlex
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from lab.plugins import NAMES
+
+_MARK: Final = "# An offline stand-in of the lab, not the official plugin."
+
+
+def install(home: Path, python: Path) -> None:
+    """See `lab.plugins.install`."""
+    here = Path(__file__).resolve().parent
+    # Also where PYTHONDONTWRITEBYTECODE is set: every preview starts these.
+    compileall.compile_dir(here, quiet=2)
+    for name in NAMES:
+        binary = home / "plugins" / f"resource-{name}-v{version(name)}" / f"pulumi-resource-{name}"
+        if binary.exists() and _MARK.encode() not in binary.read_bytes()[:200]:
+            continue
+        binary.parent.mkdir(parents=True, exist_ok=True)
+        partial = binary.with_suffix(".new")
+        # -I: neither the user's PYTHON* variables nor the working folder change what is imported.
+        launch = f"exec {shlex.quote(str(python))} -I {shlex.quote(str(here))} {name}"
+        partial.write_text(f'#!/bin/sh\n{_MARK}\n{launch} "$@"\n', encoding="utf-8")
+        partial.chmod(0o755)
+        partial.replace(binary)
+
+
+def version(name: str) -> str:
+    """See `lab.plugins.version`."""
+    files = metadata.files(f"pulumi-{name}") or []
+    pin = next(file for file in files if file.name == "pulumi-plugin.json")
+    return str(json.loads(Path(str(pin.locate())).read_text(encoding="utf-8"))["version"])
