@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailhostctl import durable
+from mailhostctl import durable, generations, nosync
 from mailhostctl.paths import Root
+from mailhostctl.services import SERVICES
 from mailhostctl.system import MailhostError, must, run, say
 
 POLICY = "/usr/sbin/policy-rc.d"
@@ -37,6 +39,8 @@ APT = (
     "Dpkg::Options::=--force-confold",
 )
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "DEBCONF_NONINTERACTIVE_SEEN": "true"}
+QUIET = {**ENVIRONMENT, "SYSTEMD_OFFLINE": "1"}
+"""systemctl then leaves the running systemd alone: one daemon-reload at the end instead of one per package."""
 
 
 def install(root: Root, names: list[str]) -> list[str]:
@@ -50,10 +54,14 @@ def install(root: Root, names: list[str]) -> list[str]:
     missing = sorted(set(names) - set(_versions(names)))
     if missing:
         if _lists_are_old(root) or run(["apt-cache", "show", "--no-all-versions", *missing]).code != 0:
-            must([*APT, "update"], env=ENVIRONMENT, timeout=300)
-        run(["debconf-set-selections"], stdin=PRESEED.encode())
+            must([*APT, "-o", "Acquire::Languages=none", "update"], env=ENVIRONMENT, timeout=300)
+        run(["debconf-set-selections"], stdin=PRESEED.encode(), env=ENVIRONMENT)
+        first = not any(generations.current(root.service(name)) for name in SERVICES)
         with _nothing_starts(root):
-            must([*APT, "-o", "Dpkg::Options::=--force-unsafe-io", "install", *missing], env=ENVIRONMENT, timeout=900)
+            must([*APT, "install", *missing], env=QUIET, timeout=900, before=nosync.suppressor() if first else None)
+        must(["systemctl", "daemon-reload"])
+        if first:
+            os.sync()
     versions = _versions(names)
     absent = sorted(set(names) - set(versions))
     if absent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 ADMIN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,12 +31,28 @@ class Completed:
 
 
 def run(
-    argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None, timeout: float = 120
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    timeout: float = 120,
+    before: Callable[[], None] | None = None,
 ) -> Completed:
-    """Runs a command to its end with captured output, in the C locale, never through a shell. `timeout` in seconds."""
+    """Runs a command to its end with captured output, in the C locale, never through a shell.
+
+    `timeout` in seconds; `before` is called in the child just before the command takes its place.
+    """
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
     try:
-        done = subprocess.run(argv, input=stdin, capture_output=True, env=environment, timeout=timeout, check=False)
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            capture_output=True,
+            env=environment,
+            timeout=timeout,
+            check=False,
+            preexec_fn=before,  # noqa: PLW1509 -- this program has one thread
+        )
     except FileNotFoundError:
         return Completed(argv=tuple(argv), code=127, out="", err=f"{argv[0]}: command not found")
     except subprocess.TimeoutExpired:
@@ -50,10 +66,15 @@ def run(
 
 
 def must(
-    argv: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None, timeout: float = 120
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    timeout: float = 120,
+    before: Callable[[], None] | None = None,
 ) -> Completed:
     """Like `run`, but raises `MailhostError` with the command's own words unless it exits 0."""
-    done = run(argv, stdin=stdin, env=env, timeout=timeout)
+    done = run(argv, stdin=stdin, env=env, timeout=timeout, before=before)
     if done.code != 0:
         raise MailhostError(f"{' '.join(argv)}: {done.said}")
     return done

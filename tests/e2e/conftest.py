@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _host_of(item: pytest.Item) -> str:
-    return str(getattr(item, "callspec", None) and item.callspec.params.get("host"))  # type: ignore[attr-defined] # because only parametrised items have one
+    return str(item.callspec.params["host"])  # type: ignore[attr-defined] # because only parametrised items have one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """What cannot work says so, clearly and soon, and changes nothing."""
 
-import re
 import time
 
 import pytest
@@ -61,7 +60,7 @@ def test_a_wrong_host_key_is_one_clear_message(host: Host) -> None:
     host.stack.restore(before)
     assert said.code != 0
     assert "Traceback" not in said.output
-    assert re.search(rf"{re.escape(host.machine.ipv4)}:22.*host key", said.output)
+    assert f"the host key of {host.machine.ipv4}:22 is not the pinned one" in said.output
     assert host.ssh_connections() == logins
     assert seconds < 60
     host.stack.up().must_pass()
@@ -133,6 +132,8 @@ def test_without_a_certificate_authority_nothing_changes_and_then_heals(host: Ho
     assert [r["content"] for r in cloudflare.records(host.machine.domain) if r["type"] == "MX"] == [
         f"mail.{host.machine.domain}"
     ]
+    # Unlike a real authority, Pebble has forgotten the account.
+    host.run("rm", "-r", "/etc/letsencrypt/accounts")
     host.stack.up().must_pass()
     assert host.run("postconf", "-h", "myhostname").strip() == hostname
     host.stack.configure({"hostname": None})

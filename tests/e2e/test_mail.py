@@ -153,6 +153,7 @@ def test_an_unknown_mailbox_is_refused_at_the_door(host: Host) -> None:
     assert code == 550
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1:DeprecationWarning")
 @pytest.mark.parametrize("port", [993, 995, 465])
 def test_old_tls_is_refused(host: Host, port: int) -> None:
     context = account(host.machine, "alice").tls

@@ -121,7 +121,7 @@ class _Recorder(MockMonitor):
         self.registered: dict[str, Mapping[str, Any]] = {}
 
     def RegisterResource(self, request: Any) -> Any:
-        response = super().RegisterResource(request)
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call] # because the SDK has no types here
         self.seen.append(
             Seen(
                 urn=response.urn,
@@ -142,7 +142,7 @@ class _Recorder(MockMonitor):
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
         self.registered[request.urn] = MessageToDict(request.outputs)
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call] # likewise
 
 
 def run(config: Mapping[str, object], *, secret_keys: tuple[str, ...] = (), preview: bool = False) -> Graph:
@@ -159,7 +159,7 @@ def run(config: Mapping[str, object], *, secret_keys: tuple[str, ...] = (), prev
         recorder = _Recorder(provider)
         set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
 
-        @pulumi.runtime.test
+        @pulumi.runtime.test  # type: ignore[untyped-decorator] # because the SDK has no types here
         def body() -> None:
             runpy.run_path(str(ROOT / "__main__.py"))
 

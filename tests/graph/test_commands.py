@@ -29,7 +29,7 @@ def test_a_manifest_holds_the_digest_of_each_staged_file(graph: Graph) -> None:
         words = seen.text("create").split()
         if words[1:2] == ["stage"]:
             staged[words[2], words[3]] = hashlib.sha256(seen.text("stdin").encode()).hexdigest()
-    listed = {}
+    listed: dict[tuple[str, str], str] = {}
     for seen in graph.commands():
         words = seen.text("create").split()
         if words[1:2] == ["apply"]:
