@@ -57,7 +57,7 @@ class Host(pulumi.ComponentResource):
             f"{name}-install-helper",
             args.remote,
             ["python3", _UPLOAD, "install", "--sha256", hashlib.sha256(helper).hexdigest()],
-            delete=["mailhostctl", "uninstall"],
+            delete=["mailhostctl", "uninstall", "--upload", _UPLOAD],
             # The upload has no output that says what it copied.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[copy]),
         )

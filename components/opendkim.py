@@ -42,6 +42,7 @@ class OpenDkim(Service):
                     SecretFile(
                         path=opendkim.private_key_path(args.settings),
                         content=args.private_key,
+                        # Read as this user, and refused when others can read it (RequireSafeKeys, opendkim.conf(5)).
                         mode="0600",
                         owner="opendkim:opendkim",
                     )

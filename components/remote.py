@@ -28,12 +28,12 @@ class RemoteHost:
     connection: remote.ConnectionArgs
     host_key: str
     """The pinned ed25519 public key line: a new one means a new machine."""
-    sudo: bool
-    """Whether commands need `sudo -n` (the SSH user is not root)."""
+    user: str
+    """Who logs in: root, or a user that may `sudo -n`."""
 
     def shell(self, argv: Sequence[str]) -> str:
         """Return the command line that runs `argv` as root."""
-        return shlex.join(["sudo", "-n", *argv] if self.sudo else argv)
+        return shlex.join(["sudo", "-n", *argv] if self.user != "root" else argv)
 
 
 def remote_host(settings: Settings) -> RemoteHost:
@@ -51,7 +51,7 @@ def remote_host(settings: Settings) -> RemoteHost:
             per_dial_timeout=_DIAL_TIMEOUT_SECONDS,
         ),
         host_key=settings.host_key,
-        sudo=ssh.user != "root",
+        user=ssh.user,
     )
 
 
@@ -91,7 +91,7 @@ def upload(
         connection=host.connection,
         source=source,
         remote_path=remote_path,
-        # A changed connection alone does not copy again.
-        triggers=[host.host_key],
+        # A changed connection alone does not copy again; another user has another home.
+        triggers=[host.host_key, host.user],
         opts=opts,
     )

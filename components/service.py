@@ -65,7 +65,12 @@ class Service(pulumi.ComponentResource):
             stdin=_manifest(args),
             delete=["mailhostctl", "remove", args.service],
             # The manifest carries the digests; the files themselves and the conditions must be there first.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*previous, *args.apply_after]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[*previous, *args.apply_after],
+                # Asked to replace it (`pulumi up --replace`), the engine would remove the service after applying it.
+                delete_before_replace=True,
+            ),
         )
         self.register_outputs({})
 

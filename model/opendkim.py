@@ -35,15 +35,6 @@ def private_key_path(settings: Settings) -> str:
     return f"{KEYS}/{settings.domain}.{settings.dkim.selector}.private"
 
 
-def private_key_file(settings: Settings, private_key_pem: str) -> ConfigFile:
-    """Return the private key as a file. Its content is secret.
-
-    OpenDKIM reads it after it has become user opendkim, and refuses a key that others can read (RequireSafeKeys).
-    """
-    content = private_key_pem.rstrip("\n") + "\n"
-    return ConfigFile(path=private_key_path(settings), content=content, mode="0600", owner="opendkim:opendkim")
-
-
 def files(settings: Settings) -> tuple[ConfigFile, ...]:
     """Return everything OpenDKIM reads but the private key. No secrets."""
     context = OpenDkimContext(

@@ -60,10 +60,10 @@ def _install(root: Root, arguments: argparse.Namespace) -> None:
     print(install.install(root, arguments.sha256))
 
 
-def _uninstall(root: Root, _arguments: argparse.Namespace) -> None:
+def _uninstall(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import install
 
-    install.uninstall(root)
+    install.uninstall(root, arguments.upload)
 
 
 def _packages(root: Root, arguments: argparse.Namespace) -> None:
@@ -172,7 +172,8 @@ def _parser() -> argparse.ArgumentParser:
 
     added = command("install", "put this uploaded copy in its place")
     added.add_argument("--sha256", required=True, metavar="HEX", help="digest the copy must have")
-    command("uninstall", "remove this program and its state")
+    added = command("uninstall", "remove this program and its state")
+    added.add_argument("--upload", type=Path, metavar="FILE", help="the copy it was installed from, removed too")
     added = command("packages", "install Debian packages in one transaction, starting nothing")
     added.add_argument("names", nargs="+", metavar="NAME")
     added = command("stage", "keep the content on stdin for a later apply", service=True)

@@ -110,13 +110,9 @@ def create(state: ServiceState, manifest: Manifest, contents: dict[str, bytes]) 
     """Keeps a new generation, complete and durable before it gets its name; returns its number."""
     number = max([current(state), *numbers(state)]) + 1
     building = state.generations / f"{number}.new"
-    durable.remove_tree(building)
-    durable.make_folder(building)
-    for path, data in contents.items():
-        place = below(building / "files", path)
-        durable.make_folder(place.parent)
-        durable.write(place, data)
-    durable.write(building / "manifest.json", manifest.text.encode())
+    durable.make_folder(state.generations)
+    files = {f"/files{path}": data for path, data in contents.items()}
+    durable.write_tree(building, {"/manifest.json": manifest.text.encode(), **files})
     building.replace(state.generations / str(number))
     durable.sync_folder(state.generations)
     return number
@@ -223,7 +219,10 @@ def is_live(root: Root, path: str, want: Wanted) -> bool:
 
 
 def put(root: Root, path: str, want: Wanted) -> None:
-    """Makes `want` be at `path` by one rename or one unlink; what is already so stays untouched."""
+    """Makes `want` be at `path` by one rename or one unlink; what is already so stays untouched.
+
+    New names are durable after `durable.sync_folder` of their folders.
+    """
     live = root.live(path)
     if live.parent.is_dir():  # whatever is there now, a run that died may have left its temporary
         durable.forget_temporary(live)
@@ -237,7 +236,7 @@ def put(root: Root, path: str, want: Wanted) -> None:
         durable.link(live, want.target)
     else:
         ids = owner_ids(want.owner) if root.gives_ownership else None
-        durable.write(live, want.data, mode=want.mode, owner=ids)
+        durable.replace(live, want.data, mode=want.mode, owner=ids)
 
 
 def drop_folders(root: Root, known: Originals) -> None:

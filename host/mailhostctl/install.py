@@ -13,9 +13,9 @@ from mailhostctl.system import MailhostError
 
 
 def install(root: Root, sha256: str) -> str:
-    """Moves the uploaded copy that runs now to /usr/local/sbin/mailhostctl, atomically; returns its digest.
+    """Copies the upload that runs now to /usr/local/sbin/mailhostctl, atomically; returns its digest.
 
-    Raises `MailhostError` when its content is not the one announced, and then leaves both as they are.
+    The upload stays, so that repeating works. Raises `MailhostError` when its content is not the one announced.
     """
     upload = Path(sys.argv[0]).resolve()
     content = durable.read(upload)
@@ -27,16 +27,16 @@ def install(root: Root, sha256: str) -> str:
     if durable.read(program) != content or not program.stat().st_mode & 0o111:
         durable.make_folder(program.parent, 0o755)
         durable.write(program, content, mode=0o755)
-    if upload != program:
-        durable.remove(upload)
     return sha256
 
 
-def uninstall(root: Root) -> None:
-    """Removes the program and all its state; raises `MailhostError` while a service is applied."""
+def uninstall(root: Root, upload: Path | None = None) -> None:
+    """Removes the program, its state and the copy it was installed from; raises while a service is applied."""
     for name in SERVICES:
         state = root.service(name)
         if generations.current(state) or durable.read(state.journal) is not None:
             raise MailhostError(f"{name} is still applied; run: mailhostctl remove {name}")
     durable.remove_tree(root.live(STATE))
     durable.remove(root.live(PROGRAM))
+    if upload is not None:
+        durable.remove(upload.resolve())

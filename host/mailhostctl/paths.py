@@ -48,13 +48,8 @@ class ServiceState:
 
     @property
     def staged(self) -> Path:
-        """Contents waiting for `apply`, by host path."""
+        """What waits for `apply`, by host path."""
         return self.folder / "staged"
-
-    @property
-    def staged_meta(self) -> Path:
-        """Mode and owner announced with each staged content, by host path."""
-        return self.folder / "staged-meta"
 
     @property
     def candidate(self) -> Path:

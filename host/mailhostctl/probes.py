@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 20.0
 """Seconds a service has to become healthy after it was told of new files."""
+SMTP = 25
 ANSWER = 5.0
 """Seconds one answer may take."""
 
@@ -37,7 +38,8 @@ def wait(health: tuple[str, ...], service: Service) -> None:
     pause = 0.02
     left = list(health)
     while True:
-        wrong = [line for line in (_failure(probe) for probe in left) if line]
+        failed = {probe: line for probe, line in ((probe, _failure(probe)) for probe in left) if line}
+        left, wrong = list(failed), list(failed.values())
         if not wrong and not service.active():
             wrong = [f"{service.unit} is not active"]
         if not wrong:
@@ -50,8 +52,11 @@ def wait(health: tuple[str, ...], service: Service) -> None:
 
 
 def _may_recover(service: Service) -> bool:
-    """A unit that systemd has given up will not become healthy by waiting."""
-    return not service.unit or run(["systemctl", "is-failed", "--quiet", service.unit]).code != 0
+    """A unit that systemd has given up, or starts again and again, will not become healthy by waiting."""
+    if not service.unit:
+        return True
+    words = run(["systemctl", "show", "-P", "ActiveState,NRestarts", service.unit]).out.split()
+    return "failed" not in words and not any(word.isdigit() and int(word) > 1 for word in words)
 
 
 def _failure(probe: str) -> str:
@@ -85,8 +90,11 @@ def check(probe: str) -> None:
                 _expect(client, prefix)
                 _goodbye(client, port)
     elif kind in _STARTTLS:
-        with secured(probe):
-            pass
+        port, _ = _port(probe, rest)
+        with secured(probe) as client:
+            if port == SMTP:
+                _smtp_configuration(client)
+            _goodbye(client, port)
     else:
         raise MailhostError(f"health probe {probe!r}: unknown kind")
 
@@ -123,6 +131,19 @@ _STARTTLS = {
 _QUIT = {25: b"QUIT\r\n", 465: b"QUIT\r\n", 587: b"QUIT\r\n", 110: b"QUIT\r\n", 995: b"QUIT\r\n"}
 
 
+def _smtp_configuration(client: socket.socket) -> None:
+    """Postfix finds a mistake in its restrictions only when it applies them, and then says 451 4.3.5 to everybody.
+
+    Nothing is sent. The recipient is refused, or not, as the restrictions say; its name explains the line in the log.
+    """
+    recipient = b"RCPT TO:<mailhostctl-health-probe@probe.invalid>\r\n"  # RFC 2606: exists nowhere
+    for command in (b"EHLO localhost\r\n", b"MAIL FROM:<>\r\n", recipient):
+        client.sendall(command)
+        reply = _reply(client)
+        if reply.startswith("451 4.3.5"):
+            raise Unhealthy(f"{command.split()[0].decode()}: {reply}")
+
+
 def _port(probe: str, rest: str) -> tuple[int, str]:
     port, _, prefix = rest.partition(" ")
     if not port.isdigit():
@@ -131,7 +152,13 @@ def _port(probe: str, rest: str) -> tuple[int, str]:
 
 
 def _expect(client: socket.socket, prefix: str) -> None:
-    """Reads one reply, all of its lines when it is a multi-line SMTP one (RFC 5321 4.2.1)."""
+    reply = _reply(client)
+    if not reply.startswith(prefix):
+        raise Unhealthy(f"expected {prefix!r}, got {reply!r}")
+
+
+def _reply(client: socket.socket) -> str:
+    """Reads one reply, all of its lines when it is a multi-line SMTP one (RFC 5321 4.2.1); at most 200 characters."""
     reply = b""
     deadline = time.monotonic() + ANSWER
     while True:
@@ -142,8 +169,7 @@ def _expect(client: socket.socket, prefix: str) -> None:
         if not received or len(reply) > 65536 or time.monotonic() > deadline:  # noqa: PLR2004 -- a greeting is short
             raise Unhealthy(f"closed after {reply[:100].decode(errors='replace')!r}")
         reply += received
-    if not reply.decode(errors="replace").startswith(prefix):
-        raise Unhealthy(f"expected {prefix!r}, got {reply[:100].decode(errors='replace').rstrip()!r}")
+    return reply[:200].decode(errors="replace").rstrip()
 
 
 def _goodbye(client: socket.socket, port: int) -> None:

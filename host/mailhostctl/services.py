@@ -67,11 +67,14 @@ class Daemon(Service):
             must(["systemctl", "disable", "--quiet", "--now", self.unit])
 
     def journal(self, since: int) -> str:
-        """The daemon's own last words since a Unix time."""
+        """The daemon's own last words since a Unix time: its warnings and errors, or all when it uses no such levels."""
         name = self.unit.removesuffix(".service")
-        command = ["journalctl", "--no-pager", "-o", "cat", "-n", "15", f"--since=@{since}", "-u", f"{name}*"]
-        done = run(command, timeout=10)
-        return done.out.strip() if done.code == 0 else ""
+        command = ["journalctl", "--no-pager", "-o", "cat", "-n", "12", f"--since=@{since}", "-u", f"{name}*"]
+        for level in (["-p", "warning"], []):
+            done = run([*command, *level], timeout=10)
+            if done.code == 0 and done.out.strip() not in {"", "-- No entries --"}:
+                return done.out.strip()
+        return ""
 
 
 class Dovecot(Daemon):
@@ -87,16 +90,20 @@ class Postfix(Daemon):
     """Postfix reads all but the network parameters again on reload (postconf(5): inet_interfaces)."""
 
     def active(self) -> bool:
-        """Asks the master process itself: on Debian postfix.service is only a wrapper around postfix@-.service."""
-        return run(["postfix", "status"]).code == 0
+        """Whether a master process runs.
+
+        Before Debian 13 postfix.service is only a wrapper, active without any process, around postfix@-.service.
+        """
+        units = (self.unit, "postfix@-.service")
+        return any(line.strip("0") for line in run(["systemctl", "show", "-P", "MainPID", *units]).out.split())
 
     def fingerprint(self) -> str:
-        """Network parameters as they are in the live main.cf."""
-        return run(["postconf", "-h", "inet_interfaces", "inet_protocols"]).out
+        """Network parameters in the live main.cf; nothing while it does not run (a restart follows in any case)."""
+        return run(["postconf", "-h", "inet_interfaces", "inet_protocols"]).out if self.active() else ""
 
     def reload_is_enough(self, before: str) -> bool:
         """When it runs and listens on the right addresses already."""
-        return self.active() and self.fingerprint() == before
+        return bool(before) and self.fingerprint() == before
 
 
 class Firewall(Service):

@@ -51,7 +51,7 @@ def run(
             env=environment,
             timeout=timeout,
             check=False,
-            preexec_fn=before,  # noqa: PLW1509 -- this program has one thread
+            preexec_fn=before,
         )
     except FileNotFoundError:
         return Completed(argv=tuple(argv), code=127, out="", err=f"{argv[0]}: command not found")

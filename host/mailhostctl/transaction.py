@@ -186,6 +186,9 @@ class Transaction:
         """Puts each path as generation `number` has it; reads all of it first: a damaged copy changes nothing."""
         for path, want in self._tree(number, paths).items():
             generations.put(self.root, path, want)
+        for folder in sorted({self.root.live(path).parent for path in paths}):
+            if folder.is_dir():
+                durable.sync_folder(folder)
 
     def _settle(self, paths: Iterable[str]) -> None:
         """Lets systemd see its own kinds of files. Never skipped: a run that died may have exchanged them already."""

@@ -7,7 +7,8 @@ another managed file is judged together with the new version of it. Live files a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailhostctl import durable
@@ -46,6 +47,7 @@ def build(folder: Path, manifest: Manifest, contents: dict[str, bytes]) -> Candi
         place.touch(mode=0o600)
         place.write_bytes(data)
         place.chmod(manifest.files[path].mode)
+        durable.backdate(place)
     return Candidate(folder=folder, files=files)
 
 
@@ -66,7 +68,14 @@ def common(candidate: Candidate) -> None:
 def postfix(candidate: Candidate) -> None:
     """`postfix check` (its warnings may be about other files), and `postconf`, whose warnings are about these."""
     folder = str(candidate.folder / "etc/postfix")
-    candidate.accept(run(["postfix", "-c", folder, "check"]), "postfix check")
+    started = int(time.time())
+    checked = run(["postfix", "-c", folder, "check"])
+    if checked.code != 0:
+        # Without a terminal Postfix tells its reason to the log alone, before version 3.10.
+        tags = ["-t", "postfix", "-t", "postfix/postfix-script"]
+        logged = run(["journalctl", "--no-pager", "-o", "cat", *tags, f"--since=@{started}"], timeout=10)
+        checked = replace(checked, err=f"{checked.err}{logged.out}")
+    candidate.accept(checked, "postfix check")
     for option in ([], ["-M"]):
         candidate.accept(run(["postconf", "-c", folder, *option]), "postconf", silent=True)
 

@@ -16,7 +16,9 @@ def started(host: Host) -> dict[str, str]:
 
 
 def reloads(host: Host, unit: str) -> int:
-    journal = host.run("journalctl", "-o", "cat", "--no-pager", "-u", f"{unit}*")
+    if unit == "postfix" and host.machine.release == "debian12":
+        unit = "postfix@-"  # postfix.service is only a wrapper there
+    journal = host.run("journalctl", "-o", "cat", "--no-pager", "-u", unit)
     return sum(line.startswith("Reloaded ") for line in journal.splitlines())
 
 

@@ -54,7 +54,8 @@ class Graph:
     outputs: Mapping[str, Mapping[str, Any]]
     """By URN, of those that registered outputs."""
     exports: Mapping[str, Any]
-    calls: tuple[str, ...]
+    calls: tuple[tuple[str, Mapping[str, Any]], ...]
+    """Token and arguments of each function call."""
 
     def named(self, name: str) -> Seen:
         """Return the one resource of this name."""
@@ -97,7 +98,7 @@ class _Provider(Mocks):
 
     preview: bool
     public_key: str
-    calls: list[str] = field(default_factory=list)
+    calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
         state = dict(args.inputs)
@@ -110,7 +111,7 @@ class _Provider(Mocks):
         return f"{args.name}-id", state
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
-        self.calls.append(args.token)
+        self.calls.append((args.token, args.args))
         return {"zoneId": ZONE_ID, "id": ZONE_ID}, []
 
 

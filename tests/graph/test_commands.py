@@ -65,7 +65,7 @@ def test_two_runs_of_one_configuration_are_the_same(graph: Graph) -> None:
 
 
 def test_the_helper_is_uploaded_again_to_another_machine(graph: Graph) -> None:
-    assert graph.named("mail-host-helper").inputs["triggers"] == [HOST_KEY]
+    assert graph.named("mail-host-helper").inputs["triggers"] == [HOST_KEY, "root"]
 
 
 def test_a_user_who_is_not_root_uses_sudo(graph: Graph) -> None:
@@ -82,4 +82,8 @@ def test_what_starts_something_also_stops_it(graph: Graph) -> None:
         service = seen.text("create").split()
         if service[1] == "apply":
             assert seen.text("delete") == f"mailhostctl remove {service[2]}"
-    assert graph.named("mail-host-install-helper").text("delete") == "mailhostctl uninstall"
+            # Replaced on request, the new one must not be removed by the old one's delete.
+            assert seen.delete_before_replace
+    assert (
+        graph.named("mail-host-install-helper").text("delete") == "mailhostctl uninstall --upload .mailhostctl.upload"
+    )

@@ -32,6 +32,11 @@ def test_the_secrets_do_travel_by_stdin(graph: Graph) -> None:
     assert PRIVATE_KEY in texts
 
 
+def test_the_signing_key_is_for_the_signer_only(graph: Graph) -> None:
+    (stage,) = [seen for seen in graph.commands() if ".private" in seen.text("create")]
+    assert stage.text("create").endswith("--mode 0600 --owner opendkim:opendkim")
+
+
 def test_the_digest_of_a_secret_is_secret(graph: Graph) -> None:
     for name in ("mail-accounts-apply", "mail-opendkim-apply"):
         assert is_secret(graph.named(name).inputs["stdin"]), name

@@ -83,8 +83,10 @@ class World:
                 (self._host.fake / "running").write_text(self._host.live("/etc/postfix/main.cf") or "")
             case ["systemctl", "disable"]:
                 active.unlink(missing_ok=True)
-            case ["postfix", "status"] | ["systemctl", "is-active"]:
+            case ["systemctl", "is-active"]:
                 code = 0 if active.exists() else 3
+            case ["systemctl", "show"]:
+                out = b"4711\n" if active.exists() else b"0\n0\n"
             case ["postconf", "-h"]:
                 out = (self._host.live("/etc/postfix/main.cf") or "").partition("\n")[0].encode()
         self._step()  # the command has done its work, its caller has not noticed

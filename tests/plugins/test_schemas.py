@@ -1,12 +1,10 @@
 """The plugins' schemas are those of the official Python SDKs: names on the wire, required ones, secrets, versions."""
 
 import ast
-import functools
 import importlib
 import json
 import typing
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -18,34 +16,18 @@ from lab.plugins.command import CommandProvider
 from lab.plugins.schema import Field
 from lab.plugins.serve import Provider
 from lab.plugins.tls import TlsProvider
+from tests.official import SITE, arguments, classes
 
 PROVIDERS: dict[str, type[Provider]] = {
     "cloudflare": CloudflareProvider,
     "command": CommandProvider,
     "tls": TlsProvider,
 }
-SITE = Path(str(metadata.distribution("pulumi").locate_file("")))
 
 
-@functools.cache
-def classes(path: str) -> dict[str, ast.ClassDef]:
-    """Classes of a generated module: read, not imported, because pulumi_cloudflare costs seconds and 130 MB."""
-    tree = ast.parse((SITE / path).read_text(encoding="utf-8"))
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-
-
-def arguments(class_: ast.ClassDef) -> dict[str, bool]:
+def names(class_: ast.ClassDef) -> dict[str, bool]:
     """Names on the wire that the class's constructor takes, and whether each is required."""
-    init = next(node for node in class_.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    pairs = zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
-    wire = {
-        node.name: decorator.keywords[0].value.value  # type: ignore[attr-defined]
-        for node in class_.body
-        if isinstance(node, ast.FunctionDef)
-        for decorator in node.decorator_list
-        if isinstance(decorator, ast.Call) and decorator.keywords
-    }
-    return {wire.get(argument.arg, argument.arg): default is None for argument, default in pairs}
+    return {name: argument.required for name, argument in arguments(class_).items()}
 
 
 def schema(fields: typing.Mapping[str, Field] | None) -> dict[str, bool]:
@@ -67,7 +49,7 @@ def plugin(name: str, token: str) -> Any:
 )
 def test_inputs_are_the_official_ones(name: str, token: str, module: str, class_: str) -> None:
     found = classes(f"pulumi_{name}/{module}")
-    official = arguments(found[class_])
+    official = names(found[class_])
     if name == "cloudflare":
         # Its SDK calls the zone optional; Cloudflare has no record without one.
         official["zoneId"] = True
@@ -82,7 +64,7 @@ def test_connection_is_the_official_one(path: tuple[str, ...], class_: str) -> N
     fields = plugin("command", "command:remote:Command").inputs
     for key in path:
         fields = fields[key].fields
-    assert schema(fields) == arguments(classes("pulumi_command/remote/_inputs.py")[class_])
+    assert schema(fields) == names(classes("pulumi_command/remote/_inputs.py")[class_])
 
 
 def test_connection_defaults_are_the_official_ones() -> None:
@@ -98,15 +80,15 @@ def test_connection_defaults_are_the_official_ones() -> None:
 @pytest.mark.parametrize(("key", "class_"), [("data", "DnsRecordDataArgs"), ("settings", "DnsRecordSettingsArgs")])
 def test_objects_of_records_are_the_official_ones(key: str, class_: str) -> None:
     fields = plugin("cloudflare", "cloudflare:index/dnsRecord:DnsRecord").inputs[key].fields
-    assert schema(fields) == arguments(classes("pulumi_cloudflare/_inputs.py")[class_])
+    assert schema(fields) == names(classes("pulumi_cloudflare/_inputs.py")[class_])
 
 
 def test_outputs_are_the_official_ones() -> None:
     record = plugin("cloudflare", "cloudflare:index/dnsRecord:DnsRecord")
-    state = arguments(classes("pulumi_cloudflare/dns_record.py")["_DnsRecordState"])
+    state = names(classes("pulumi_cloudflare/dns_record.py")["_DnsRecordState"])
     assert {*record.inputs, *record.outputs} == set(state)
     key = plugin("tls", "tls:index/privateKey:PrivateKey")
-    state = arguments(classes("pulumi_tls/private_key.py")["_PrivateKeyState"])
+    state = names(classes("pulumi_tls/private_key.py")["_PrivateKeyState"])
     assert {*key.inputs, *key.outputs} == set(state)
 
 
@@ -125,7 +107,7 @@ def test_secret_outputs_are_the_official_ones() -> None:
         ("get_dns_records.py", "get_dns_records", "cloudflare:index/getDnsRecords:getDnsRecords"),
     ],
 )
-def test_functions_take_the_official_arguments(module: str, function: str, token: str) -> None:
+def test_functions_take_the_official_names(module: str, function: str, token: str) -> None:
     source = (SITE / "pulumi_cloudflare" / module).read_text(encoding="utf-8")
     node = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == function)
     wire = {
@@ -140,12 +122,12 @@ def test_functions_take_the_official_arguments(module: str, function: str, token
 
 def test_zone_filter_is_the_official_one() -> None:
     fields, _ = CloudflareProvider().functions["cloudflare:index/getZone:getZone"]
-    official = arguments(classes("pulumi_cloudflare/_inputs.py")["GetZoneFilterArgs"])
+    official = names(classes("pulumi_cloudflare/_inputs.py")["GetZoneFilterArgs"])
     assert schema(fields["filter"].fields) == official
 
 
 def test_settings_are_the_official_ones() -> None:
-    official = arguments(classes("pulumi_cloudflare/provider.py")["ProviderArgs"])
+    official = names(classes("pulumi_cloudflare/provider.py")["ProviderArgs"])
     assert schema(CloudflareProvider.config) == official
 
 

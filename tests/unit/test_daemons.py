@@ -215,11 +215,8 @@ def test_what_is_oversigned_is_signed() -> None:
     assert {name.lower() for name in config["OversignHeaders"].split(",")} <= signed
 
 
-def test_the_private_key_is_for_the_signer_only() -> None:
-    file = opendkim.private_key_file(settings(), "-----BEGIN RSA PRIVATE KEY-----")
-    assert file.path == "/etc/dkimkeys/example.com.mail.private"
-    assert (file.mode, file.owner) == ("0600", "opendkim:opendkim")
-    assert file.content.endswith("KEY-----\n")
+def test_each_selector_has_a_key_file_of_its_own() -> None:
+    assert opendkim.private_key_path(settings()) == "/etc/dkimkeys/example.com.mail.private"
 
 
 def test_only_the_renewal_hook_is_executable() -> None:

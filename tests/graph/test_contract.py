@@ -1,0 +1,61 @@
+"""Everything the program sends is what the official SDKs' argument types take: names, requirement, types."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.graph.harness import Graph, Seen, is_secret
+from tests.official import Argument, arguments, classes
+
+RESOURCES = {
+    "cloudflare:index/dnsRecord:DnsRecord": ("pulumi_cloudflare/dns_record.py", "DnsRecordArgs"),
+    "command:remote:Command": ("pulumi_command/remote/command.py", "CommandArgs"),
+    "command:remote:CopyToRemote": ("pulumi_command/remote/copy_to_remote.py", "CopyToRemoteArgs"),
+    "tls:index/privateKey:PrivateKey": ("pulumi_tls/private_key.py", "PrivateKeyArgs"),
+}
+PYTHON = {"_builtins.str": str, "_builtins.float": float, "_builtins.int": float, "_builtins.bool": bool}
+"""Numbers travel as floats."""
+
+
+def check(sent: Mapping[str, Any], official: Mapping[str, Argument], where: str) -> None:
+    assert set(sent) <= set(official), where
+    assert {name for name, argument in official.items() if argument.required} <= set(sent), where
+    for name, value in sent.items():
+        plain = value["value"] if is_secret(value) else value
+        expected = [kind for text, kind in PYTHON.items() if text in official[name].annotation]
+        if expected and not isinstance(plain, dict | list):
+            assert type(plain) in expected, f"{where}: {name} is {type(plain).__name__}"
+
+
+def test_every_provider_resource_is_covered(graph: Graph) -> None:
+    custom = {seen.type for seen in graph.resources.values() if seen.custom}
+    assert custom == set(RESOURCES)
+
+
+@pytest.mark.parametrize("token", list(RESOURCES))
+def test_inputs_are_what_the_official_type_takes(graph: Graph, token: str) -> None:
+    path, name = RESOURCES[token]
+    official = arguments(classes(path)[name])
+    for seen in graph.of_type(token):
+        check(seen.inputs, official, seen.name)
+
+
+def test_connections_are_what_the_official_type_takes(graph: Graph) -> None:
+    official = arguments(classes("pulumi_command/remote/_inputs.py")["ConnectionArgs"])
+    for seen in graph.commands():
+        check(connection_of(seen), official, seen.name)
+
+
+def test_the_zone_lookup_asks_what_the_official_function_takes(graph: Graph) -> None:
+    official = arguments(classes("pulumi_cloudflare/_inputs.py")["GetZoneFilterArgs"])
+    ((function, sent),) = graph.calls
+    assert function == "cloudflare:index/getZone:getZone"
+    assert set(sent) == {"filter"}
+    check(sent["filter"], official, function)
+
+
+def connection_of(seen: Seen) -> Mapping[str, Any]:
+    connection = seen.inputs["connection"]
+    assert is_secret(connection)
+    return dict(connection["value"])
