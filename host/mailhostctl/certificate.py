@@ -1,15 +1,13 @@
-"""The certificate: certbot's standalone challenge on port 80, and the timer that renews it.
+"""The certificate: certbot's standalone challenge on port 80.
 
-The renewal hook is a managed file of service `certificate`, not of this module.
+Renewal is not here: its hook is a managed file of service `certificate`, which also keeps the timer running.
 """
 
 from __future__ import annotations
 
 from mailhostctl import durable
 from mailhostctl.paths import Root
-from mailhostctl.system import must, run
-
-TIMER = "certbot.timer"
+from mailhostctl.system import must
 
 
 def obtain(root: Root, hostname: str, *, server: str, contact: str) -> None:
@@ -20,5 +18,3 @@ def obtain(root: Root, hostname: str, *, server: str, contact: str) -> None:
     command += ["--server", server, "--email", contact, "--cert-name", hostname, "--domain", hostname]
     command += ["--force-renewal"] if moved else ["--keep-until-expiring"]
     must(command, timeout=300)
-    if run(["systemctl", "is-active", "--quiet", TIMER]).code != 0:
-        must(["systemctl", "enable", "--quiet", "--now", TIMER])

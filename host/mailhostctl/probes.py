@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from mailhostctl.system import MailhostError, run
@@ -23,12 +23,16 @@ ANSWER = 5.0
 
 
 class Unhealthy(Exception):
-    """One probe did not find what it expects."""
+    """One probe did not find what it expects; `final` when waiting cannot help."""
+
+    def __init__(self, text: str, *, final: bool = False) -> None:
+        super().__init__(text)
+        self.final = final
 
 
 def failures(health: tuple[str, ...]) -> list[str]:
     """Tries each probe once; returns one line per failed probe."""
-    return [line for line in (_failure(probe) for probe in health) if line]
+    return [f"{probe}: {error}" for probe, error in _failed(health)]
 
 
 def wait(health: tuple[str, ...], service: Service) -> None:
@@ -38,13 +42,15 @@ def wait(health: tuple[str, ...], service: Service) -> None:
     pause = 0.02
     left = list(health)
     while True:
-        failed = {probe: line for probe, line in ((probe, _failure(probe)) for probe in left) if line}
-        left, wrong = list(failed), list(failed.values())
+        failed = _failed(left)
+        left = [probe for probe, _ in failed]
+        wrong = [f"{probe}: {error}" for probe, error in failed]
         if not wrong and not service.active():
             wrong = [f"{service.unit} is not active"]
         if not wrong:
             return
-        if time.monotonic() > deadline or not _may_recover(service):
+        final = any(isinstance(error, Unhealthy) and error.final for _, error in failed)
+        if final or time.monotonic() > deadline or not _may_recover(service):
             words = service.journal(int(started)) if hasattr(service, "journal") else ""
             raise MailhostError("\n".join([f"{service.name}: not healthy", *wrong, words]).rstrip())
         time.sleep(pause)
@@ -59,12 +65,14 @@ def _may_recover(service: Service) -> bool:
     return "failed" not in words and not any(word.isdigit() and int(word) > 1 for word in words)
 
 
-def _failure(probe: str) -> str:
-    try:
-        check(probe)
-    except (Unhealthy, OSError) as error:
-        return f"{probe}: {error}"
-    return ""
+def _failed(health: Iterable[str]) -> list[tuple[str, Unhealthy | OSError]]:
+    failed: list[tuple[str, Unhealthy | OSError]] = []
+    for probe in health:
+        try:
+            check(probe)
+        except (Unhealthy, OSError) as error:
+            failed.append((probe, error))
+    return failed
 
 
 def check(probe: str) -> None:
@@ -141,7 +149,7 @@ def _smtp_configuration(client: socket.socket) -> None:
         client.sendall(command)
         reply = _reply(client)
         if reply.startswith("451 4.3.5"):
-            raise Unhealthy(f"{command.split()[0].decode()}: {reply}")
+            raise Unhealthy(reply, final=True)
 
 
 def _port(probe: str, rest: str) -> tuple[int, str]:

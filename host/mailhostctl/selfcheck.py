@@ -76,7 +76,6 @@ def _findings(root: Root, hostname: str, domain: str, selector: str) -> Iterator
     yield _certificate(root, certificate, hostname)
     for probe in served:
         yield _served(root, certificate, probe)
-    yield _command("certbot timer", ["systemctl", "is-active", "certbot.timer"])
     yield _command(
         f"DKIM key {selector} of {domain}",
         ["opendkim-testkey", "-d", domain, "-s", selector, "-k", f"/etc/dkimkeys/{domain}.{selector}.private"],

@@ -67,14 +67,24 @@ class Daemon(Service):
             must(["systemctl", "disable", "--quiet", "--now", self.unit])
 
     def journal(self, since: int) -> str:
-        """The daemon's own last words since a Unix time: its warnings and errors, or all when it uses no such levels."""
+        """The daemon's own last words since a Unix time: warnings and errors, or all when it uses no such levels."""
         name = self.unit.removesuffix(".service")
         command = ["journalctl", "--no-pager", "-o", "cat", "-n", "12", f"--since=@{since}", "-u", f"{name}*"]
         for level in (["-p", "warning"], []):
             done = run([*command, *level], timeout=10)
             if done.code == 0 and done.out.strip() not in {"", "-- No entries --"}:
-                return done.out.strip()
+                return "\n".join(dict.fromkeys(done.out.strip().splitlines()))
         return ""
+
+
+class Timer(Daemon):
+    """A timer reads no files of ours: it has to run, that is all."""
+
+    def activate(self, before: str) -> None:
+        """Enables and starts it."""
+        del before
+        if not self.active():
+            must(["systemctl", "enable", "--quiet", "--now", self.unit])
 
 
 class Dovecot(Daemon):
@@ -92,10 +102,9 @@ class Postfix(Daemon):
     def active(self) -> bool:
         """Whether a master process runs.
 
-        Before Debian 13 postfix.service is only a wrapper, active without any process, around postfix@-.service.
+        Before Debian 13 postfix.service is only a wrapper, `active (exited)`, around postfix@-.service.
         """
-        units = (self.unit, "postfix@-.service")
-        return any(line.strip("0") for line in run(["systemctl", "show", "-P", "MainPID", *units]).out.split())
+        return "running" in run(["systemctl", "show", "-P", "SubState", self.unit, "postfix@-.service"]).out.split()
 
     def fingerprint(self) -> str:
         """Network parameters in the live main.cf; nothing while it does not run (a restart follows in any case)."""
@@ -104,6 +113,11 @@ class Postfix(Daemon):
     def reload_is_enough(self, before: str) -> bool:
         """When it runs and listens on the right addresses already."""
         return bool(before) and self.fingerprint() == before
+
+    def deactivate(self) -> None:
+        """Stops the process itself first: the wrapper does not wait for it, and it must not outlive its main.cf."""
+        run(["systemctl", "stop", "postfix@-.service"])  # from Debian 13 on, there is none
+        super().deactivate()
 
 
 class Firewall(Service):
@@ -154,7 +168,7 @@ SERVICES: dict[str, Service] = {
     service.name: service
     for service in (
         Service("accounts", check=validate.accounts),
-        Service("certificate"),
+        Timer("certificate", "certbot.timer"),
         Dovecot("dovecot", "dovecot.service", validate.dovecot),
         Firewall("firewall", "ufw.service"),
         Daemon("opendkim", "opendkim.service", validate.opendkim),

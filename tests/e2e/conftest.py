@@ -4,7 +4,7 @@ The two releases run beside each other (pytest-xdist groups), each release's tes
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -42,6 +42,8 @@ class Held:
     signer: str
     command_lines: str
     """Every process seen on the machine on the way."""
+    connections: int
+    """The most SSH connections seen at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,22 +83,32 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     with faults.undisturbed():
         with faults.publication_held(machine.domain):
             running = stack.start_up()
-            seen: set[str] = set()
-            held = wait_for(lambda: _held(machine, seen), "the packages and the waits for DNS", seconds=240)
+            watch = _Watch()
+            held = wait_for(lambda: _held(machine, watch), "the packages and the waits for DNS", seconds=240)
         output, _ = running.communicate(timeout=240)
     assert running.returncode == 0, output
     yield Host(machine=machine, stack=stack, held=held, first_up=Run(code=running.returncode, output=output))
     machines.stop(machine.name)
 
 
-def _held(machine: Machine, seen: set[str]) -> Held | None:
+@dataclass(kw_only=True)
+class _Watch:
+    """What was seen so far."""
+
+    command_lines: set[str] = field(default_factory=set)
+    connections: int = 0
+
+
+def _held(machine: Machine, watch: _Watch) -> Held | None:
     """Look at the machine; something once it can only be waiting for DNS."""
 
     def ask(*argv: str) -> str:
         return machines.execute(machine.name, argv).stdout
 
     processes = ask("ps", "-eo", "args")
-    seen.update(processes.splitlines())
+    watch.command_lines.update(processes.splitlines())
+    connections = ask("ss", "-Hnt", "state", "established", "sport = :22").splitlines()
+    watch.connections = max(watch.connections, len(connections))
     if "mailhostctl packages" in processes or "mailhostctl wait-dns" not in processes:
         return None
     if "Status: active" not in ask("ufw", "status"):
@@ -107,5 +119,6 @@ def _held(machine: Machine, seen: set[str]) -> Held | None:
         exchangers=[str(record["content"]) for record in cloudflare.records(machine.domain) if record["type"] == "MX"],
         listening=ask("ss", "-Hltn"),
         signer=ask("systemctl", "is-active", "opendkim"),
-        command_lines="\n".join(sorted(seen)),
+        command_lines="\n".join(sorted(watch.command_lines)),
+        connections=watch.connections,
     )

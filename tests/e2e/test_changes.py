@@ -2,10 +2,11 @@
 
 import pytest
 
+from lab import keys
 from lab.clients import imap_messages
 from lab.demo import account, checks
 from tests.e2e.conftest import Host
-from tests.e2e.stack import password_hashes
+from tests.e2e.stack import Stack, password_hashes
 
 
 def started(host: Host) -> dict[str, str]:
@@ -46,6 +47,17 @@ def test_a_new_password_works_and_reloads_nothing(host: Host) -> None:
     imap_messages(bob)
     assert before == (started(host), reloads(host, "postfix"), reloads(host, "dovecot"))
     host.stack.set_secret(f'mailboxes["bob@{host.machine.domain}"]', password_hashes()["bob"])
+    host.stack.up().must_pass()
+
+
+def test_a_deploy_key_takes_the_agents_place(host: Host) -> None:
+    before = host.stack.settings()
+    host.stack.set_secret("sshPrivateKey", keys.operator_private())
+    environment = {name: value for name, value in host.stack.environment.items() if name != "SSH_AUTH_SOCK"}
+    without_agent = Stack(machine=host.machine, folder=host.stack.folder, environment=environment)
+    without_agent.up().must_pass()
+    assert "BEGIN OPENSSH PRIVATE KEY" not in host.stack.state()
+    host.stack.restore(before)
     host.stack.up().must_pass()
 
 

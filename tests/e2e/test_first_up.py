@@ -2,6 +2,7 @@
 
 import dns.resolver
 
+from components.remote import MAX_CONNECTIONS
 from lab import addresses
 from tests.e2e.conftest import Host
 
@@ -21,6 +22,10 @@ def test_nothing_is_signed_before_the_key_is_visible(host: Host) -> None:
 def test_nobody_is_invited_before_the_house_is_open(host: Host) -> None:
     assert host.held.exchangers == []
     assert ":25 " not in host.held.listening
+
+
+def test_few_connections_are_open_at_once(host: Host) -> None:
+    assert 0 < host.held.connections <= MAX_CONNECTIONS
 
 
 def test_every_service_runs_in_the_end(host: Host) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from components.remote import MAX_CONNECTIONS
 from model.settings import load
 from tests.graph.conftest import CONFIG
 from tests.graph.harness import Graph, Seen, run
@@ -96,7 +97,7 @@ def test_each_apply_waits_for_all_its_files(graph: Graph) -> None:
 
 
 def test_at_most_eight_commands_can_run_at_once(graph: Graph) -> None:
-    assert _width(graph, list(graph.commands())) <= 8
+    assert _width(graph, list(graph.commands())) <= MAX_CONNECTIONS == 8
 
 
 def test_a_file_that_is_gone_is_no_link(graph: Graph) -> None:

@@ -30,7 +30,7 @@ case "$name $1" in
 "systemctl restart" | "systemctl reload")
     : > "$FAKE/active/$2"
     [ "$2" != postfix.service ] || cp "$MAILHOSTCTL_ROOT/etc/postfix/main.cf" "$FAKE/running" ;;
-"systemctl show") [ ! -f "$FAKE/active/$4" ] || echo 4711 ;;
+"systemctl show") [ ! -f "$FAKE/active/$4" ] || echo running ;;
 "postconf -h") grep -s ^inet_ "$MAILHOSTCTL_ROOT/etc/postfix/main.cf" || echo all ;;
 "iptables -n") [ -f "$FAKE/active/ufw" ]; exit ;;
 "ufw --force") if [ "$2" = enable ]; then : > "$FAKE/active/ufw"; else rm -f "$FAKE/active/ufw"; fi ;;

@@ -229,8 +229,8 @@ def test_no_other_unit_is_ever_touched(host: Host) -> None:
     host.run("remove", "postfix")
     asking = ("is-active", "is-enabled", "is-failed", "show", "cat")
     changes = [call.split() for call in host.calls("systemctl") if call.split()[1] not in asking]
-    assert {words[1] for words in changes} == {"restart", "reload", "enable", "disable"}
-    assert {words[-1] for words in changes} == {"postfix.service"}
+    assert {words[1] for words in changes} == {"restart", "reload", "enable", "disable", "stop"}
+    assert {words[-1] for words in changes} == {"postfix.service", "postfix@-.service"}
 
 
 def test_systemd_sees_its_own_kinds_of_files(host: Host) -> None:
