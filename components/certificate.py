@@ -5,20 +5,16 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.remote import RemoteHost, command
-from components.service import Service, ServiceArgs
+from components.remote import command
+from components.service import Service, ServiceArgs, ServiceHost
 from model import certbot
-from model.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateArgs:
     """Inputs of `Certificate`."""
 
-    host: RemoteHost
-    settings: Settings
-    helper: pulumi.Resource
-    packages: pulumi.Resource
+    host: ServiceHost
     reachable: Sequence[pulumi.Resource]
     """The host name resolves everywhere and port 80 is open: an ACME server counts failed attempts."""
 
@@ -26,16 +22,14 @@ class CertificateArgs:
 class RenewalHook(Service):
     """Owns /etc/letsencrypt/renewal-hooks/deploy/mailhost: Postfix and Dovecot load a renewed certificate."""
 
-    def __init__(self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, host: ServiceHost, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(
             "mailhost:index:RenewalHook",
             name,
             ServiceArgs(
-                host=args.host,
+                host=host,
                 service="certificate",
-                files=certbot.files(args.settings),
-                stage_after=[args.helper],
-                apply_after=[args.packages],
+                files=certbot.files(host.settings),
             ),
             opts,
         )
@@ -52,11 +46,11 @@ class Certificate(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: CertificateArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:Certificate", name, {}, opts)
-        settings = args.settings
-        hook = RenewalHook(f"{name}-hook", args, pulumi.ResourceOptions(parent=self))
+        settings = args.host.settings
+        hook = RenewalHook(f"{name}-hook", args.host, pulumi.ResourceOptions(parent=self))
         self.issued = command(
             f"{name}-issue",
-            args.host,
+            args.host.remote,
             [
                 *("mailhostctl", "certificate", settings.hostname),
                 *("--server", settings.acme.server, "--contact", settings.acme.contact),

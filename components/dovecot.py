@@ -4,20 +4,15 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.remote import RemoteHost
-from components.service import Service, ServiceArgs
+from components.service import Service, ServiceArgs, ServiceHost
 from model import dovecot
-from model.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class DovecotArgs:
     """Inputs of `Dovecot`."""
 
-    host: RemoteHost
-    settings: Settings
-    helper: pulumi.Resource
-    packages: pulumi.Resource
+    host: ServiceHost
     certificate: pulumi.Resource
     accounts: pulumi.Resource
 
@@ -35,11 +30,10 @@ class Dovecot(Service):
             ServiceArgs(
                 host=args.host,
                 service="dovecot",
-                files=dovecot.files(args.settings),
-                health=dovecot.health(args.settings),
-                requires=dovecot.requires(args.settings),
-                stage_after=[args.helper],
-                apply_after=[args.packages, args.certificate, args.accounts],
+                files=dovecot.files(args.host.settings),
+                health=dovecot.health(args.host.settings),
+                requires=dovecot.requires(args.host.settings),
+                after=[args.certificate, args.accounts],
             ),
             opts,
         )

@@ -1,23 +1,9 @@
 """The firewall: ufw with the ports of the services that are on."""
 
-from dataclasses import dataclass
-
 import pulumi
 
-from components.remote import RemoteHost
-from components.service import Service, ServiceArgs
+from components.service import Service, ServiceArgs, ServiceHost
 from model import firewall
-from model.settings import Settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class FirewallArgs:
-    """Inputs of `Firewall`."""
-
-    host: RemoteHost
-    settings: Settings
-    helper: pulumi.Resource
-    packages: pulumi.Resource
 
 
 class Firewall(Service):
@@ -26,16 +12,14 @@ class Firewall(Service):
     The SSH port is the first rule, and the host refuses rules that would end the present connection.
     """
 
-    def __init__(self, name: str, args: FirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, host: ServiceHost, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(
             "mailhost:index:Firewall",
             name,
             ServiceArgs(
-                host=args.host,
+                host=host,
                 service="firewall",
-                files=firewall.files(args.settings),
-                stage_after=[args.helper],
-                apply_after=[args.packages],
+                files=firewall.files(host.settings),
             ),
             opts,
         )

@@ -4,18 +4,19 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.accounts import Accounts, AccountsArgs
+from components.accounts import Accounts
 from components.certificate import Certificate, CertificateArgs
 from components.cloudflare import find_zone
 from components.dkim_key import DkimKey, DkimKeyArgs
 from components.dns import DnsRecords, DnsRecordsArgs, DnsWait, DnsWaitArgs
 from components.dovecot import Dovecot, DovecotArgs
-from components.firewall import Firewall, FirewallArgs
+from components.firewall import Firewall
 from components.host import Host, HostArgs
 from components.opendkim import OpenDkim, OpenDkimArgs
 from components.packages import Packages, PackagesArgs
 from components.postfix import Postfix, PostfixArgs
 from components.remote import command, remote_host
+from components.service import ServiceHost
 from model import packages, records
 from model.settings import Settings
 
@@ -90,61 +91,26 @@ class MailHost(pulumi.ComponentResource):
             child,
         )
 
-        firewall = Firewall(
-            f"{name}-firewall",
-            FirewallArgs(host=remote, settings=settings, helper=host.ready, packages=installed),
-            child,
-        )
+        services = ServiceHost(remote=remote, settings=settings, helper=host.ready, packages=installed)
+        firewall = Firewall(f"{name}-firewall", services, child)
         certificate = Certificate(
-            f"{name}-certificate",
-            CertificateArgs(
-                host=remote,
-                settings=settings,
-                helper=host.ready,
-                packages=installed,
-                reachable=[*resolves, firewall.applied],
-            ),
-            child,
+            f"{name}-certificate", CertificateArgs(host=services, reachable=[*resolves, firewall.applied]), child
         )
         opendkim = OpenDkim(
             f"{name}-opendkim",
-            OpenDkimArgs(
-                host=remote,
-                settings=settings,
-                private_key=dkim_key.private_key_pem,
-                helper=host.ready,
-                packages=installed,
-                published=[dkim_visible.visible],
-            ),
+            OpenDkimArgs(host=services, private_key=dkim_key.private_key_pem, published=[dkim_visible.visible]),
             child,
         )
-        accounts = Accounts(
-            f"{name}-accounts",
-            AccountsArgs(host=remote, settings=settings, helper=host.ready, packages=installed),
-            child,
-        )
+        accounts = Accounts(f"{name}-accounts", services, child)
         dovecot = Dovecot(
             f"{name}-dovecot",
-            DovecotArgs(
-                host=remote,
-                settings=settings,
-                helper=host.ready,
-                packages=installed,
-                certificate=certificate.issued,
-                accounts=accounts.applied,
-            ),
+            DovecotArgs(host=services, certificate=certificate.issued, accounts=accounts.applied),
             child,
         )
         postfix = Postfix(
             f"{name}-postfix",
             PostfixArgs(
-                host=remote,
-                settings=settings,
-                helper=host.ready,
-                packages=installed,
-                certificate=certificate.issued,
-                dovecot=dovecot.applied,
-                signer=opendkim.applied,
+                host=services, certificate=certificate.issued, dovecot=dovecot.applied, signer=opendkim.applied
             ),
             child,
         )

@@ -5,21 +5,16 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.remote import RemoteHost
-from components.service import SecretFile, Service, ServiceArgs
+from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import opendkim
-from model.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenDkimArgs:
     """Inputs of `OpenDkim`."""
 
-    host: RemoteHost
-    settings: Settings
+    host: ServiceHost
     private_key: pulumi.Input[str]
-    helper: pulumi.Resource
-    packages: pulumi.Resource
     published: Sequence[pulumi.Resource]
     """The key's record is visible: a signature nobody can verify is worse than none."""
 
@@ -37,19 +32,18 @@ class OpenDkim(Service):
             ServiceArgs(
                 host=args.host,
                 service="opendkim",
-                files=opendkim.files(args.settings),
+                files=opendkim.files(args.host.settings),
                 secret_files=[
                     SecretFile(
-                        path=opendkim.private_key_path(args.settings),
+                        path=opendkim.private_key_path(args.host.settings),
                         content=args.private_key,
                         # Read as this user, and refused when others can read it (RequireSafeKeys, opendkim.conf(5)).
                         mode="0600",
                         owner="opendkim:opendkim",
                     )
                 ],
-                health=opendkim.health(args.settings),
-                stage_after=[args.helper],
-                apply_after=[args.packages, *args.published],
+                health=opendkim.health(args.host.settings),
+                after=args.published,
             ),
             opts,
         )

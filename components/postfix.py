@@ -4,20 +4,15 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.remote import RemoteHost
-from components.service import Service, ServiceArgs
+from components.service import Service, ServiceArgs, ServiceHost
 from model import postfix
-from model.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class PostfixArgs:
     """Inputs of `Postfix`."""
 
-    host: RemoteHost
-    settings: Settings
-    helper: pulumi.Resource
-    packages: pulumi.Resource
+    host: ServiceHost
     certificate: pulumi.Resource
     dovecot: pulumi.Resource
     signer: pulumi.Resource
@@ -36,11 +31,10 @@ class Postfix(Service):
             ServiceArgs(
                 host=args.host,
                 service="postfix",
-                files=postfix.files(args.settings),
-                health=postfix.health(args.settings),
-                requires=postfix.requires(args.settings),
-                stage_after=[args.helper],
-                apply_after=[args.packages, args.certificate, args.dovecot, args.signer],
+                files=postfix.files(args.host.settings),
+                health=postfix.health(args.host.settings),
+                requires=postfix.requires(args.host.settings),
+                after=[args.certificate, args.dovecot, args.signer],
             ),
             opts,
         )

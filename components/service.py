@@ -14,6 +14,19 @@ import pulumi
 from components.remote import RemoteHost, command
 from model.files import ConfigFile
 from model.manifest import manifest
+from model.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceHost:
+    """A machine on which services can be applied, and what all of them need of it."""
+
+    remote: RemoteHost
+    settings: Settings
+    helper: pulumi.Resource
+    """mailhostctl is there: files can be staged."""
+    packages: pulumi.Resource
+    """The daemons are there: files can be applied."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +43,17 @@ class SecretFile:
 class ServiceArgs:
     """Inputs of `Service`."""
 
-    host: RemoteHost
+    host: ServiceHost
     service: str
     """The service's name to mailhostctl."""
-    files: Sequence[ConfigFile]
+    files: Sequence[ConfigFile] = ()
     secret_files: Sequence[SecretFile] = ()
     health: Sequence[str] = ()
     """Probes that must succeed after a reload, in mailhostctl's notation."""
     requires: Sequence[str] = ()
     """Paths that must exist on the host before the files may go live."""
-    stage_after: Sequence[pulumi.Resource]
-    apply_after: Sequence[pulumi.Resource] = ()
+    after: Sequence[pulumi.Resource] = ()
+    """What must be there before the files may go live; staging does not wait for it."""
 
 
 class Service(pulumi.ComponentResource):
@@ -54,20 +67,20 @@ class Service(pulumi.ComponentResource):
 
     def __init__(self, token: str, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(token, name, {}, opts)
-        previous = list(args.stage_after)
+        previous = [args.host.helper]
         files: list[ConfigFile | SecretFile] = [*args.files, *args.secret_files]
         for file in files:
             previous = [self._stage(name, args, file, after=previous)]
         self.applied = command(
             f"{name}-apply",
-            args.host,
+            args.host.remote,
             ["mailhostctl", "apply", args.service],
             stdin=_manifest(args),
             delete=["mailhostctl", "remove", args.service],
             # The manifest carries the digests; the files themselves and the conditions must be there first.
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[*previous, *args.apply_after],
+                depends_on=[*previous, args.host.packages, *args.after],
                 # Asked to replace it (`pulumi up --replace`), the engine would remove the service after applying it.
                 delete_before_replace=True,
             ),
@@ -85,7 +98,7 @@ class Service(pulumi.ComponentResource):
         content = pulumi.Output.secret(file.content) if isinstance(file, SecretFile) else file.content
         return command(
             f"{name}-{_slug(file.path, args.service)}",
-            args.host,
+            args.host.remote,
             ["mailhostctl", "stage", args.service, file.path, "--mode", file.mode, "--owner", file.owner],
             stdin=content,
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
