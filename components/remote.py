@@ -17,7 +17,7 @@ MAX_CONNECTIONS = 8
 """Commands that may run at once: sshd's MaxStartups (sshd_config(5)) starts to drop at ten. The graph keeps it, by
 staging the files of one service one after another; a test computes the width."""
 
-_DIAL_ERROR_LIMIT = 3
+_DIAL_ERROR_LIMIT = 2
 _DIAL_TIMEOUT_SECONDS = 5
 
 
