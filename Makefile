@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 STACK ?= dev
 MACHINE ?= trixie
+RUNS ?= 3
 
 VENV := .venv/bin
 TOOLCHAIN := $(PYTHON) -m toolchain
@@ -50,15 +51,19 @@ test: lab-tools actionlint ## every test, also those on the real Debian machines
 	$(PYTEST) -m 'not lab' --numprocesses auto --dist worksteal
 	$(PYTEST) -m lab --numprocesses 2 --dist loadgroup
 
+.PHONY: bench
+bench: lab-tools ## how fast and how heavy, beside references of the same run: RUNS=3
+	$(VENV)/python -m tests.bench --runs $(RUNS)
+
 else
 
 # The user's own cache and .venv first, so that root finds them ready and leaves them the user's.
-.PHONY: up down lab-status shell preview test
-up: lab-tools
+.PHONY: up down lab-status shell preview test bench
+up bench: lab-tools
 test: lab-tools actionlint
 preview: check
-up down lab-status shell preview test: ## (needs root: these run again under sudo)
-	sudo env PATH="$$PATH" MAILHOST_CACHE='$(CACHE)' $(MAKE) $@ STACK='$(STACK)' MACHINE='$(MACHINE)'
+up down lab-status shell preview test bench: ## (needs root: these run again under sudo)
+	sudo env PATH="$$PATH" MAILHOST_CACHE='$(CACHE)' $(MAKE) $@ STACK='$(STACK)' MACHINE='$(MACHINE)' RUNS='$(RUNS)'
 
 endif
 

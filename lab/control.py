@@ -17,6 +17,7 @@ from lab import (
     environment,
     machines,
     network,
+    nursery,
     outside,
     packages,
     paths,
@@ -27,7 +28,7 @@ from lab.addresses import DEFAULT_MACHINES, MACHINES, OUTSIDE
 from lab.errors import LabError
 from lab.progress import say
 
-_SERVICES = ("apt-cacher-ng", "cloudflare-api", "pdns-ns1", "pdns-ns2", "pebble", "ssh-agent", "unbound")
+_SERVICES = ("apt-cacher-ng", "cloudflare-api", "pdns-ns1", "pdns-ns2", "pebble", "plugins", "ssh-agent", "unbound")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,7 @@ def up(names: Sequence[str] = DEFAULT_MACHINES) -> None:
         outside.make_key()
         _together(
             ssh_agent.start,
+            nursery.start,
             _names_and_what_needs_them,
             lambda: _machines(wanted),
         )

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from lab import environment, paths, plugins
+from lab import environment, nursery, paths, plugins
 from lab.errors import LabError
 from lab.progress import say, step
 
@@ -67,4 +67,4 @@ def fill() -> None:
     if offline:
         if unknown:
             say(f"the official plugins cannot be downloaded here: using the lab's own for {', '.join(offline)}")
-        plugins.install(pulumi, home, Path(sys.executable))
+        plugins.install(pulumi, home, Path(sys.executable), nursery=nursery.socket())

@@ -6,7 +6,7 @@ ends in a `Message` or in `MalformedError`.
 
 from __future__ import annotations
 
-import socket
+import ipaddress
 import struct
 from dataclasses import dataclass
 
@@ -139,9 +139,9 @@ def _name(wire: bytes, offset: int) -> tuple[str, int]:
 def _value(wire: bytes, kind: str, offset: int, length: int) -> str:
     data = wire[offset : offset + length]
     if kind == "A" and length == 4:  # noqa: PLR2004 -- octets of an IPv4 address
-        return socket.inet_ntop(socket.AF_INET, data)
+        return str(ipaddress.IPv4Address(data))
     if kind == "AAAA" and length == 16:  # noqa: PLR2004 -- octets of an IPv6 address
-        return socket.inet_ntop(socket.AF_INET6, data)
+        return str(ipaddress.IPv6Address(data))
     if kind == "TXT":
         return _joined(data)
     if kind == "MX" and length > 2:  # noqa: PLR2004 -- preference and a name

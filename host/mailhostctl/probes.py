@@ -35,9 +35,11 @@ def failures(health: tuple[str, ...]) -> list[str]:
     return [f"{probe}: {error}" for probe, error in _failed(health)]
 
 
-def wait(health: tuple[str, ...], service: Service) -> None:
-    """Waits until every probe succeeds and the service is active; raises `MailhostError` naming those that do not."""
-    started = time.time()
+def wait(health: tuple[str, ...], service: Service, *, since: float) -> None:
+    """Waits until every probe succeeds and the service is active; raises `MailhostError` naming those that do not.
+
+    `since`: the Unix time when the service was told of new files; its own words from then on belong to the message.
+    """
     deadline = time.monotonic() + PATIENCE
     pause = 0.02
     left = list(health)
@@ -51,7 +53,7 @@ def wait(health: tuple[str, ...], service: Service) -> None:
             return
         final = any(isinstance(error, Unhealthy) and error.final for _, error in failed)
         if final or time.monotonic() > deadline or not _may_recover(service):
-            words = service.journal(int(started)) if hasattr(service, "journal") else ""
+            words = service.journal(int(since)) if hasattr(service, "journal") else ""
             raise MailhostError("\n".join([f"{service.name}: not healthy", *wrong, words]).rstrip())
         time.sleep(pause)
         pause = min(pause * 1.5, 0.5)

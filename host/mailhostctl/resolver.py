@@ -188,14 +188,14 @@ def _has_route(address: str, port: int) -> bool:
     return True
 
 
-def query(address: str, question: Question, *, port: int = 53, patience: float = ANSWER) -> dns.Message:
+def query(address: str, question: Question, *, port: int = 53) -> dns.Message:
     """Asks one server by UDP, and by TCP when the answer was truncated (RFC 7766); raises `NoAnswerError`.
 
-    `patience` in seconds. UDP datagrams that do not fit the question are passed over: anyone can send them.
+    It takes `ANSWER` seconds at most. UDP datagrams that do not fit the question are passed over: anyone can send them.
     """
     identity = secrets.randbelow(0x10000)
     wire = dns.encode_query(identity, question.name, question.kind, recursive=question.recursive)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + ANSWER
 
     def left() -> float:
         return max(deadline - time.monotonic(), 0.001)

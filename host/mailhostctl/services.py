@@ -50,11 +50,19 @@ class Daemon(Service):
         """Reloads where that is enough, else restarts; enables the unit."""
         started = int(time.time())
         verb = "reload" if self.reload_is_enough(before) else "restart"
+        if verb == "restart":
+            # A unit that has just failed some times may not be started again (StartLimitBurst=), and the way back is
+            # a start too.
+            run(["systemctl", "reset-failed", *self.processes()])
         done = run(["systemctl", verb, self.unit])
         if done.code != 0:
             raise MailhostError(f"systemctl {verb} {self.unit}: {done.said}\n{self.journal(started)}".rstrip())
         if run(["systemctl", "is-enabled", "--quiet", self.unit]).code != 0:
             must(["systemctl", "enable", "--quiet", self.unit])
+
+    def processes(self) -> tuple[str, ...]:
+        """The units in which its processes may run."""
+        return (self.unit,)
 
     def reload_is_enough(self, before: str) -> bool:
         """Whether the daemon can take the live files without a restart."""
@@ -99,12 +107,13 @@ class Dovecot(Daemon):
 class Postfix(Daemon):
     """Postfix reads all but the network parameters again on reload (postconf(5): inet_interfaces)."""
 
-    def active(self) -> bool:
-        """Whether a master process runs.
+    def processes(self) -> tuple[str, ...]:
+        """Before Debian 13 postfix.service is only a wrapper, `active (exited)`, around postfix@-.service."""
+        return (self.unit, "postfix@-.service")
 
-        Before Debian 13 postfix.service is only a wrapper, `active (exited)`, around postfix@-.service.
-        """
-        return "running" in run(["systemctl", "show", "-P", "SubState", self.unit, "postfix@-.service"]).out.split()
+    def active(self) -> bool:
+        """Whether a master process runs."""
+        return "running" in run(["systemctl", "show", "-P", "SubState", *self.processes()]).out.split()
 
     def fingerprint(self) -> str:
         """Network parameters in the live main.cf; nothing while it does not run (a restart follows in any case)."""

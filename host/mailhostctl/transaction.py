@@ -16,6 +16,7 @@ and repeated.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,8 +120,7 @@ class Transaction:
         if self.intact() and self.service.active() and not probes.failures(manifest.health):
             return
         say(f"{self.service.name}: applied before but not intact or not healthy; putting generation {number} in place")
-        self._bring(number, manifest.files)
-        probes.wait(manifest.health, self.service)
+        self._bring(number, manifest.files, health=manifest.health)
 
     def _change(self, manifest: Manifest, contents: dict[str, bytes]) -> int:
         """From the current generation to a new one, or back."""
@@ -135,8 +135,7 @@ class Transaction:
         generations.remember(self.root, self.state, fresh, active=self.service.active())
         self._journal(current, number)
         try:
-            self._bring(number, {*applied.files, *manifest.files})
-            probes.wait(manifest.health, self.service)
+            self._bring(number, {*applied.files, *manifest.files}, health=manifest.health)
         except BaseException:
             say(f"{self.service.name}: failed; putting generation {current} back")
             self._undo(current, number)
@@ -175,12 +174,14 @@ class Transaction:
             generations.drop_folders(self.root, originals)
         return complaints
 
-    def _bring(self, number: int, paths: Iterable[str]) -> None:
-        """Exchanges the live files, then tells systemd and the daemon."""
+    def _bring(self, number: int, paths: Iterable[str], *, health: tuple[str, ...]) -> None:
+        """Exchanges the live files, tells systemd and the daemon, and waits until it is healthy."""
+        started = time.time()
         before = self.service.fingerprint()
         self._exchange(number, paths)
         self._settle(paths)
         self.service.activate(before)
+        probes.wait(health, self.service, since=started)
 
     def _exchange(self, number: int, paths: Iterable[str]) -> None:
         """Puts each path as generation `number` has it; reads all of it first: a damaged copy changes nothing."""

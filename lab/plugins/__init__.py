@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NAMES: Final = ("command", "tls", "cloudflare")
 
 
-def install(pulumi: "Path", home: "Path", python: "Path") -> None:
+def install(pulumi: "Path", home: "Path", python: "Path", *, nursery: "Path") -> None:
     """Fill the plugin cache of a PULUMI_HOME with launchers of the offline plugins; an official plugin there stays.
 
     The layout is the one `pulumi plugin install resource NAME VERSION --exact --file` makes; written directly, it costs
@@ -29,11 +29,12 @@ def install(pulumi: "Path", home: "Path", python: "Path") -> None:
         pulumi: the pulumi command (not needed so far: the layout is written directly).
         home: an own PULUMI_HOME, never the user's.
         python: interpreter of the environment that holds pulumi, asyncssh and cryptography.
+        nursery: socket where a nursery may listen; the plugins also start without one.
     """
     from lab.plugins import cache  # noqa: PLC0415
 
     del pulumi
-    cache.install(home, python)
+    cache.install(home, python, nursery)
 
 
 def version(name: str) -> str:

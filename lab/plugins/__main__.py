@@ -1,4 +1,4 @@
-"""Starts one offline plugin: `python -I lab/plugins NAME ENGINE-ADDRESS`, as the launchers of `install` do.
+"""Starts one offline plugin: `python -I lab/plugins NAME ENGINE-ADDRESS`, or their nursery: `… nursery SOCKET`.
 
 Only the generated protocol stubs of the `pulumi` package are needed. Its `__init__` imports the whole SDK, twice the
 start-up time of everything else together, so its package objects are put in place without running it.
@@ -17,7 +17,7 @@ def _package(name: str, path: Path) -> None:
     sys.modules[name] = module
 
 
-def _main() -> None:
+def _prepare() -> None:
     sys.path.append(str(Path(__file__).resolve().parents[2]))
     spec = importlib.util.find_spec("pulumi")
     if spec is None or spec.origin is None:
@@ -25,9 +25,22 @@ def _main() -> None:
     root = Path(spec.origin).parent
     for name in ("pulumi", "pulumi.runtime", "pulumi.runtime.proto"):
         _package(name, root.joinpath(*name.split(".")[1:]))
-    name = sys.argv.pop(1)
+
+
+def _be(words: list[str]) -> None:
+    name, *sys.argv[1:] = words
     plugin = importlib.import_module(f"lab.plugins.{name}")
     importlib.import_module("lab.plugins.serve").main(getattr(plugin, f"{name.capitalize()}Provider")())
+
+
+def _main() -> None:
+    _prepare()
+    if sys.argv[1] != "nursery":
+        _be(sys.argv[1:])
+        return
+    for name in importlib.import_module("lab.plugins").NAMES:
+        importlib.import_module(f"lab.plugins.{name}")
+    importlib.import_module("lab.plugins.nursery").serve(sys.argv[2], _be)
 
 
 _main()

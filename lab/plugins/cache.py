@@ -12,7 +12,7 @@ from lab.plugins import NAMES
 _MARK: Final = "# An offline stand-in of the lab, not the official plugin."
 
 
-def install(home: Path, python: Path) -> None:
+def install(home: Path, python: Path, nursery: Path) -> None:
     """See `lab.plugins.install`."""
     here = Path(__file__).resolve().parent
     # Also where PYTHONDONTWRITEBYTECODE is set: every preview starts these.
@@ -23,8 +23,8 @@ def install(home: Path, python: Path) -> None:
             continue
         binary.parent.mkdir(parents=True, exist_ok=True)
         partial = binary.with_suffix(".new")
-        # -I: neither the user's PYTHON* variables nor the working folder change what is imported.
-        launch = f"exec {shlex.quote(str(python))} -I {shlex.quote(str(here))} {name}"
+        # -I: neither the user's PYTHON* variables nor the working folder change what is imported; -S: nothing is.
+        launch = f"exec {shlex.join([str(python), '-I', '-S', str(here / 'launch.py'), str(nursery), name])}"
         partial.write_text(f'#!/bin/sh\n{_MARK}\n{launch} "$@"\n', encoding="utf-8")
         partial.chmod(0o755)
         partial.replace(binary)

@@ -4,6 +4,7 @@ Each run is fresh: its own event loop, its own root stack, `__main__.py` from th
 """
 
 import asyncio
+import gc
 import json
 import runpy
 from collections.abc import Iterator, Mapping
@@ -162,7 +163,11 @@ def run(config: Mapping[str, object], *, secret_keys: tuple[str, ...] = (), prev
 
         @pulumi.runtime.test  # type: ignore[untyped-decorator] # because the SDK has no types here
         def body() -> None:
-            runpy.run_path(str(ROOT / "__main__.py"))
+            try:
+                runpy.run_path(str(ROOT / "__main__.py"))
+            finally:
+                # The program does without a collector; the tests live longer.
+                gc.enable()
 
         body()
         exports = dict(getattr(pulumi.runtime.get_root_resource(), "outputs", {}))

@@ -24,10 +24,14 @@ done
 case "$name $1" in
 "systemctl is-active") for unit; do :; done; [ -f "$FAKE/active/$unit" ]; exit ;;
 "systemctl is-enabled") for unit; do :; done; [ -f "$FAKE/enabled/$unit" ]; exit ;;
-"systemctl enable") for unit; do :; done; : > "$FAKE/enabled/$unit" ;;
+"systemctl enable")
+    for unit; do [ "$unit" != --now ] || now=yes; done
+    : > "$FAKE/enabled/$unit"
+    [ -z "$now" ] || : > "$FAKE/active/$unit" ;;
 "systemctl disable") for unit; do :; done; rm -f "$FAKE/enabled/$unit" "$FAKE/active/$unit" ;;
-"systemctl is-failed") exit 1 ;;
+"systemctl reset-failed") rm -f "$FAKE/limit" ;;
 "systemctl restart" | "systemctl reload")
+    [ ! -f "$FAKE/limit" ] || { echo "attempted too often" >&2; exit 1; }
     : > "$FAKE/active/$2"
     [ "$2" != postfix.service ] || cp "$MAILHOSTCTL_ROOT/etc/postfix/main.cf" "$FAKE/running" ;;
 "systemctl show") [ ! -f "$FAKE/active/$4" ] || echo running ;;

@@ -118,7 +118,7 @@ def test_apply_may_die_at_any_step(stage: Stage) -> None:
 def test_remove_may_die_at_any_step(stage: Stage) -> None:
     crashes.run(stage.host, APPLY, manifest(NEW))
     stage = Stage(stage.host, stage.host.root.parent / "applied", stage.origin)
-    for step in _deaths(stage, REMOVE):
+    for step in _deaths(stage, REMOVE, stride=2):
         crashes.run(stage.host, REMOVE)
         stage.assert_before(f"removed after death at step {step}")
 
@@ -133,7 +133,7 @@ def test_recovery_may_die_too(stage: Stage) -> None:
     world = crashes.run(stage.host, APPLY, manifest(NEW))
     assert world is not None
     chance = random.Random(20261122)  # noqa: S311 -- nothing secret
-    for _ in range(60):
+    for _ in range(40):
         first, second = chance.randint(1, world.steps), chance.randint(1, world.steps)
         stage.reset()
         crashes.run(stage.host, APPLY, manifest(NEW), die_at=first)

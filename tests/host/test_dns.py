@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailhostctl import dns as codec
@@ -42,6 +43,7 @@ def _reply(question: bytes, rrsets: list[dns.rrset.RRset]) -> dns.message.Messag
     return reply
 
 
+@settings(max_examples=50, deadline=None)
 @given(NAME, st.sampled_from(sorted(codec.TYPES)), st.booleans(), st.integers(0, 0xFFFF))
 def test_a_question_reads_as_one(name: str, kind: str, recursive: bool, identity: int) -> None:
     message = dns.message.from_wire(codec.encode_query(identity, name, kind, recursive=recursive))
@@ -51,6 +53,7 @@ def test_a_question_reads_as_one(name: str, kind: str, recursive: bool, identity
     assert (message.edns, message.payload) == (0, 1232)
 
 
+@settings(max_examples=50, deadline=None)
 @given(NAME, st.lists(ADDRESS4, min_size=1, max_size=5), st.lists(TEXT, min_size=1, max_size=3), NAME, ADDRESS6)
 def test_answers_come_back_as_they_were(name: str, four: list[str], texts: list[str], mx: str, six: str) -> None:
     owner = dns.name.from_text(name)
@@ -74,14 +77,14 @@ def _dotted(kind: str, value: str) -> str:
     return f"{value}." if kind in {"MX", "NS"} else value
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_ends_in_one_kind_of_error(wire: bytes) -> None:
-    try:
+    with contextlib.suppress(codec.MalformedError):
         codec.decode(wire)
-    except codec.MalformedError:
-        pass
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_message_ends_in_one_kind_of_error(data: st.DataObject) -> None:
     owner = dns.name.from_text("mail.example.org")
@@ -92,10 +95,8 @@ def test_a_damaged_message_ends_in_one_kind_of_error(data: st.DataObject) -> Non
     wire = bytearray(_reply(codec.encode_query(7, "mail.example.org", "TXT", recursive=False), rrsets).to_wire())
     for _ in range(data.draw(st.integers(1, 4))):
         wire[data.draw(st.integers(0, len(wire) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(codec.MalformedError):
         codec.decode(bytes(wire[: data.draw(st.integers(0, len(wire)))]))
-    except codec.MalformedError:
-        pass
 
 
 def test_a_pointer_to_itself_is_no_loop() -> None:
@@ -119,11 +120,18 @@ class Server:
     def __init__(self, address: str, port: int, answer: Answer) -> None:
         self.answer = answer
         self.asked = 0
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._udp = socket.socket(family, socket.SOCK_DGRAM)
-        self._udp.bind((address, port))
-        self.port = self._udp.getsockname()[1]
-        self._tcp = socket.create_server((address, self.port), family=family)
+        while True:
+            self._tcp = socket.create_server((address, port))
+            self.port: int = self._tcp.getsockname()[1]
+            self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            try:
+                self._udp.bind((address, self.port))
+                break
+            except OSError:  # a port that is free for TCP need not be so for UDP
+                self._udp.close()
+                self._tcp.close()
+                if port:
+                    raise
         self._threads = [threading.Thread(target=target) for target in (self._serve_udp, self._serve_tcp)]
         for thread in self._threads:
             thread.start()
@@ -175,7 +183,7 @@ class Zone:
         if values is None:
             reply.set_rcode(dns.rcode.NXDOMAIN)
         else:
-            reply.answer = [dns.rrset.from_text_list(question.name, 60, "IN", kind, values)]
+            reply.answer = [dns.rrset.from_text_list(question.name, 60, "IN", kind, values)] if values else []
         if self.flags.get("truncates") and not tcp:
             reply.flags |= dns.flags.TC
             reply.answer = []
@@ -245,9 +253,11 @@ def test_at_the_end_it_tells_what_each_server_said(network: Network) -> None:
 
 def test_a_missing_name_and_a_missing_type_read_differently(network: Network) -> None:
     network.add("127.0.0.2", Zone({}))
-    network.add("127.0.0.3", Zone({(HOST, "A"): []}) if False else Zone({(HOST, "TXT"): ['"x"']}))
-    with pytest.raises(MailhostError, match="NXDOMAIN"):
+    network.add("127.0.0.3", Zone({(HOST, "A"): []}))
+    with pytest.raises(MailhostError) as caught:
         network.wait(timeout=0.2)
+    assert "ns1.example.net (127.0.0.2): NXDOMAIN" in str(caught.value)
+    assert "ns2.example.net (127.0.0.3): has no A record of this name" in str(caught.value)
 
 
 def test_a_long_text_comes_by_tcp_and_in_pieces(network: Network) -> None:

@@ -69,7 +69,7 @@ class Stack:
     def __post_init__(self) -> None:
         assert PULUMI is not None
         self.folder.mkdir()
-        plugins.install(Path(PULUMI), self.folder / "home", Path(sys.executable))
+        plugins.install(Path(PULUMI), self.folder / "home", Path(sys.executable), nursery=self.folder / "none")
         (self.folder / "state").mkdir()
         (self.folder / "Pulumi.yaml").write_text("name: test\nruntime: python\n")
         (self.folder / "__main__.py").write_text(PROGRAM)

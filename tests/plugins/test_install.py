@@ -11,6 +11,7 @@ import pytest
 from lab import plugins
 from tests.plugins.conftest import ROOT
 
+NURSERY = Path("/nowhere/nursery")
 HEAVY = (
     "asyncssh",
     "cryptography",
@@ -28,7 +29,7 @@ def binaries(home: Path) -> list[Path]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    plugins.install(Path("pulumi"), tmp_path / "home", Path(sys.executable))
+    plugins.install(Path("pulumi"), tmp_path / "home", Path(sys.executable), nursery=NURSERY)
     return tmp_path / "home"
 
 
@@ -43,14 +44,14 @@ def test_cache_has_the_engine_s_layout(home: Path) -> None:
 
 def test_installing_again_changes_nothing(home: Path) -> None:
     before = [path.read_text() for path in binaries(home)]
-    plugins.install(Path("pulumi"), home, Path(sys.executable))
+    plugins.install(Path("pulumi"), home, Path(sys.executable), nursery=NURSERY)
     assert [path.read_text() for path in binaries(home)] == before
 
 
 def test_an_official_plugin_stays(home: Path) -> None:
     official = binaries(home)[0]
     official.write_bytes(b"\x7fELF official")
-    plugins.install(Path("pulumi"), home, Path(sys.executable))
+    plugins.install(Path("pulumi"), home, Path(sys.executable), nursery=NURSERY)
     assert official.read_bytes() == b"\x7fELF official"
 
 
@@ -72,9 +73,9 @@ def test_interpreter_s_path_may_hold_spaces(tmp_path: Path) -> None:
     python.parent.mkdir()
     python.write_text('#!/bin/sh\necho "$@"\n')
     python.chmod(0o755)
-    plugins.install(Path("pulumi"), tmp_path, python)
+    plugins.install(Path("pulumi"), tmp_path, python, nursery=Path("/a nursery"))
     output = subprocess.run([binaries(tmp_path)[1], "address"], capture_output=True, text=True, check=True).stdout
-    assert output == f"-I {ROOT}/lab/plugins command address\n"
+    assert output == f"-I -S {ROOT}/lab/plugins/launch.py /a nursery command address\n"
 
 
 @pytest.mark.parametrize("name", plugins.NAMES)

@@ -53,7 +53,7 @@ def test_the_record_of_a_2048_bit_key_is_420_octets_in_two_strings() -> None:
         "-----BEGIN PUBLIC KEY-----\nMIIB!\n-----END PUBLIC KEY-----\n",  # not base64
         "-----BEGIN PUBLIC KEY-----\nMIIBI\n-----END PUBLIC KEY-----\n",  # cut off
         "-----BEGIN RSA PUBLIC KEY-----\nMIIBIjAN\n-----END RSA PUBLIC KEY-----\n",  # PKCS#1, not SPKI
-        public_pem(ec.generate_private_key(ec.SECP256R1())),  # another algorithm
+        pytest.param(public_pem(ec.generate_private_key(ec.SECP256R1())), id="another algorithm"),
     ],
 )
 def test_anything_but_an_rsa_public_key_is_refused(pem: str) -> None:

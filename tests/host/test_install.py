@@ -1,0 +1,97 @@
+"""The program itself: the same bytes from everywhere, in its place atomically, and quick to start."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from host import build
+from tests.host.scratch import Host
+
+Capsys = pytest.CaptureFixture[str]
+PROGRAM = "/usr/local/sbin/mailhostctl"
+
+
+def test_two_builds_are_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build.zipapp()
+    copy = tmp_path / "host"
+    umask = os.umask(0o077)
+    try:
+        shutil.copytree(Path(build.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    finally:
+        os.umask(umask)
+    for file in copy.rglob("*.py"):
+        os.utime(file, (1, 1_700_000_000))
+        file.chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "__file__", str(copy / "build.py"))
+    assert build.zipapp() == first
+
+
+def test_another_source_is_other_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = build.zipapp()
+    shutil.copytree(Path(build.__file__).parent, tmp_path / "host")
+    with (tmp_path / "host/mailhostctl/paths.py").open("a") as source:
+        source.write("# changed\n")
+    monkeypatch.setattr(build, "__file__", str(tmp_path / "host/build.py"))
+    assert build.zipapp() != first
+
+
+@pytest.fixture
+def upload(host: Host) -> Path:
+    file = host.root / "root/.mailhostctl.upload"
+    file.parent.mkdir()
+    file.write_bytes(build.zipapp())
+    return file
+
+
+def _run(*argv: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_the_upload_takes_its_place_and_runs(host: Host, upload: Path) -> None:
+    digest = sha256(upload.read_bytes()).hexdigest()
+    done = _run(sys.executable, "-I", upload, "install", "--sha256", digest)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{digest}\n", "")
+    assert upload.exists()
+    program = host.root / PROGRAM[1:]
+    assert os.access(program, os.X_OK)
+    assert program.read_bytes().startswith(b"#!/usr/bin/python3 -I\n")
+    again = _run(sys.executable, "-I", program, "install", "--sha256", digest)
+    assert (again.returncode, again.stdout) == (0, f"{digest}\n")
+    help_text = _run(sys.executable, "-I", program, "--help").stdout
+    assert "wait until every authoritative name server answers" in help_text
+
+
+def test_a_damaged_upload_is_refused_and_the_old_program_stays(host: Host, upload: Path) -> None:
+    old = host.write(PROGRAM, "the old one")
+    done = _run(sys.executable, "-I", upload, "install", "--sha256", "0" * 64)
+    assert done.returncode == 1
+    assert f"expected {'0' * 64}; upload it again" in done.stderr
+    assert old.read_text() == "the old one"
+    assert upload.exists()
+
+
+def test_wrong_usage_is_exit_code_two(upload: Path) -> None:
+    assert _run(sys.executable, "-I", upload, "stage", "sendmail", "/etc/x").returncode == 2
+    assert _run(sys.executable, "-I", upload).returncode == 2
+
+
+def test_it_does_not_go_while_a_service_is_applied(host: Host, capsys: Capsys) -> None:
+    host.write(PROGRAM, "")
+    host.apply("postfix", {"/etc/postfix/main.cf": "x\n"})
+    assert host.run("uninstall") == 1
+    assert "mailhostctl remove postfix" in capsys.readouterr().err
+    host.run("remove", "postfix")
+    upload = host.write("/root/.mailhostctl.upload", "")
+    for _ in range(2):
+        assert host.run("uninstall", "--upload", str(upload)) == 0
+    assert not upload.exists()
+    assert not host.state().exists()
+    assert host.live(PROGRAM) is None

@@ -1,0 +1,274 @@
+"""Health probes against small servers, and the self-check made of them."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import ssl
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from mailhostctl import probes
+from mailhostctl.services import SERVICES
+from mailhostctl.system import MailhostError
+from tests.host.scratch import Host
+
+Capsys = pytest.CaptureFixture[str]
+Talk = Callable[[socket.socket], None]
+HOSTNAME = "mail.example.org"
+
+
+def _certificate(folder: Path) -> Path:
+    """A certificate and its key in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOSTNAME)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    file = folder / "certificate.pem"
+    file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
+    return file
+
+
+class Server:
+    """Speaks one prepared conversation to each client; `tls` is there to be switched to."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            client, _ = self._listener.accept()
+            with client:
+                client.settimeout(2)
+                try:
+                    self._talk(client)
+                except OSError:  # the client has left
+                    continue
+                except StopIteration:
+                    return
+
+    def close(self) -> None:
+        self._talk = lambda _client: next(iter(()))
+        socket.create_connection(("127.0.0.1", self.port)).close()
+        self._thread.join()
+        self._listener.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Talk], int]]:
+    servers: list[Server] = []
+
+    def start(talk: Talk) -> int:
+        servers.append(Server(talk))
+        return servers[-1].port
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def _says(*replies: bytes) -> Talk:
+    """Says the first reply at once, each further one after a command."""
+
+    def talk(client: socket.socket) -> None:
+        client.sendall(replies[0])
+        for reply in replies[1:]:
+            client.recv(1000)
+            client.sendall(reply)
+        client.recv(1000)
+
+    return talk
+
+
+Serve = Callable[[Talk], int]
+
+
+def test_a_greeting_is_compared(serve: Serve) -> None:
+    port = serve(_says(b"220-mail\r\n220 mail ESMTP\r\n"))
+    assert probes.failures((f"tcp {port} 220",)) == []
+    assert probes.failures((f"tcp {port}",)) == []
+    assert "expected '* OK', got '220-mail" in probes.failures((f"tcp {port} * OK",))[0]
+
+
+def test_nobody_there_is_a_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    assert "refused" in probes.failures((f"tcp {port} 220",))[0]
+
+
+def test_silence_is_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "ANSWER", 0.1)
+    port = serve(lambda _client: time.sleep(0.3))
+    started = time.monotonic()
+    assert probes.failures((f"tcp {port} 220",))
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "before"),
+    [
+        ("starttls-smtp", [b"220 mail\r\n", b"250-mail\r\n250 STARTTLS\r\n", b"220 go\r\n"]),
+        ("starttls-imap", [b"* OK ready\r\n", b"a OK begin\r\n"]),
+        ("starttls-pop3", [b"+OK ready\r\n", b"+OK begin\r\n"]),
+    ],
+)
+def test_encryption_is_switched_on(tmp_path: Path, serve: Serve, kind: str, before: list[bytes]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_certificate(tmp_path))
+
+    def talk(client: socket.socket) -> None:
+        client.sendall(before[0])
+        for reply in before[1:]:
+            client.recv(1000)
+            client.sendall(reply)
+        with context.wrap_socket(client, server_side=True) as secured:
+            secured.recv(1000)
+
+    assert probes.failures((f"{kind} {serve(talk)}",)) == []
+    plain = serve(_says(*before[:-1], b"454 4.7.0 TLS not available\r\n"))
+    assert "454" in probes.failures((f"{kind} {plain}",))[0]
+
+
+def test_encryption_from_the_start(tmp_path: Path, serve: Serve) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_certificate(tmp_path))
+
+    def talk(client: socket.socket) -> None:
+        with context.wrap_socket(client, server_side=True) as secured:
+            secured.sendall(b"* OK ready\r\n")
+            secured.recv(1000)
+
+    port = serve(talk)
+    assert probes.failures((f"tls {port} * OK",)) == []
+    assert "expected '220'" in probes.failures((f"tls {port} 220",))[0]
+
+
+def test_a_socket_and_a_unit(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    assert len(probes.failures((f"unix {path}", "unit postfix.service"))) == 2
+    (host.fake / "active/postfix.service").touch()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert probes.failures((f"unix {path}", "unit postfix.service")) == []
+
+
+@pytest.mark.parametrize("probe", ["ping 25", "tcp smtp 220"])
+def test_an_unknown_probe_is_a_mistake_not_a_failure(probe: str) -> None:
+    with pytest.raises(MailhostError, match="health probe"):
+        probes.failures((probe,))
+
+
+def test_a_configuration_error_is_not_waited_for(
+    host: Host, tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_certificate(tmp_path))
+
+    def talk(client: socket.socket) -> None:
+        client.sendall(b"220 mail\r\n")
+        for reply in (b"250 STARTTLS\r\n", b"220 go\r\n"):
+            client.recv(1000)
+            client.sendall(reply)
+        with context.wrap_socket(client, server_side=True) as secured:
+            for reply in (b"250 mail\r\n", b"250 ok\r\n", b"451 4.3.5 Server configuration error\r\n"):
+                secured.recv(1000)
+                secured.sendall(reply)
+
+    port = serve(talk)
+    monkeypatch.setattr(probes, "SMTP", port)
+    impatient = types.SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: pytest.fail("waits"))
+    monkeypatch.setattr(probes, "time", impatient)
+    (host.fake / "active/postfix.service").touch()
+    with pytest.raises(MailhostError, match="451 4.3.5 Server configuration error"):
+        probes.wait((f"starttls-smtp {port}",), SERVICES["postfix"], since=0)
+
+
+def test_a_service_gets_time_to_start(host: Host, serve: Serve) -> None:
+    (host.fake / "active/postfix.service").touch()
+    replies = iter([b"421 not yet\r\n", b"421 not yet\r\n"])
+    port = serve(lambda client: client.sendall(next(replies, b"220 ready\r\n")))
+    probes.wait((f"tcp {port} 220",), SERVICES["postfix"], since=0)
+
+
+def _apply_with_certificate(host: Host, serve: Serve, served: Path, filed: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(served)
+
+    def talk(client: socket.socket) -> None:
+        with context.wrap_socket(client, server_side=True) as secured:
+            secured.sendall(b"* OK ready\r\n")
+            secured.recv(1000)
+
+    host.play("openssl", f'echo "Hostname {HOSTNAME} does match certificate"\n')
+    host.write(f"/etc/letsencrypt/live/{HOSTNAME}/cert.pem", filed.read_text().partition("-----BEGIN PRIVATE")[0])
+    assert host.apply("dovecot", {"/etc/dovecot/dovecot.conf": "x\n"}, health=[f"tls {serve(talk)} * OK"]) == 0
+
+
+CHECK = ["check", "--hostname", HOSTNAME, "--domain", "example.org", "--selector", "mail"]
+
+
+def test_the_self_check_is_silent_about_nothing(host: Host, tmp_path: Path, serve: Serve, capsys: Capsys) -> None:
+    certificate = _certificate(tmp_path)
+    _apply_with_certificate(host, serve, certificate, certificate)
+    capsys.readouterr()
+    assert host.run(*CHECK) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rstrip("0123456789") for line in lines if " tls " not in line] == [
+        "ok dovecot files",
+        "ok dovecot active",
+        f"ok certificate for {HOSTNAME}",
+        "ok certificate served on ",
+        "ok DKIM key mail of example.org",
+    ]
+
+
+def test_the_self_check_names_all_that_is_wrong(host: Host, tmp_path: Path, serve: Serve, capsys: Capsys) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    _apply_with_certificate(host, serve, _certificate(tmp_path), _certificate(other))
+    host.write("/etc/dovecot/dovecot.conf", "by hand\n")
+    host.fails("opendkim-testkey", "record not found")
+    (host.fake / "active/dovecot.service").unlink()
+    assert host.run(*CHECK) == 1
+    err = capsys.readouterr().err
+    assert "dovecot files: changed by hand" in err
+    assert "dovecot active: is not active" in err
+    assert f"is not the one in /etc/letsencrypt/live/{HOSTNAME}/cert.pem" in err
+    assert "DKIM key mail of example.org: record not found" in err
+
+
+def test_a_certificate_of_another_server_is_renewed(host: Host, capsys: Capsys) -> None:
+    call = ["certificate", HOSTNAME, "--server", "https://new/dir", "--contact", "postmaster@example.org"]
+    assert host.run(*call) == 0
+    assert capsys.readouterr().out == f"{HOSTNAME}\n"
+    assert "--keep-until-expiring" in host.calls("certbot")[0]
+    lineage = host.write(f"/etc/letsencrypt/renewal/{HOSTNAME}.conf", "[renewalparams]\nserver = https://old/dir\n")
+    assert host.run(*call) == 0
+    assert "--force-renewal" in host.calls("certbot")[0]
+    lineage.write_text("[renewalparams]\nserver = https://new/dir\n")
+    assert host.run(*call) == 0
+    assert "--keep-until-expiring" in host.calls("certbot")[0]
+    host.fails("certbot", "Challenge failed for domain")
+    assert host.run(*call) == 1
+    assert "Challenge failed" in capsys.readouterr().err

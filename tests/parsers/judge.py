@@ -1,0 +1,117 @@
+"""mailhostctl's own judgement of files, by the daemons of a real machine, on a scratch root there.
+
+`mailhostctl --root` keeps everything it writes below the scratch root. What would act on the machine all the same
+(systemd, ufw) is played by stand-ins; the parsers are the real ones.
+"""
+
+import base64
+import io
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from subprocess import CompletedProcess
+from typing import Final
+
+from host.build import zipapp
+from lab import machines
+from lab.addresses import Machine
+from model.files import ConfigFile
+from model.manifest import manifest
+
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_DONE: Final = """#!/bin/sh
+# Success, and a unit that runs: mailhostctl believes it has told systemd or ufw.
+[ "$1" != show ] || echo running
+"""
+_ONLY_PARSES: Final = """#!/bin/sh
+# The real one as long as it only parses.
+case " $* " in
+  *" --dry-run "* | *" --prefix=/nonexistent "*) exec /usr/bin/${0##*/} "$@" ;;
+esac
+"""
+_STAND_INS: Final = {
+    "systemctl": _DONE,
+    "ufw": _DONE,
+    "systemd-sysusers": _ONLY_PARSES,
+    "systemd-tmpfiles": _ONLY_PARSES,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What came of an `apply` on the scratch root."""
+
+    code: int
+    said: str
+    live: frozenset[str]
+    """The files that are live on the scratch root now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """mailhostctl on one machine, with a scratch root below `folder`."""
+
+    machine: Machine
+    folder: str
+
+    def install(self, packages: Iterable[str]) -> None:
+        """Install the packages for real, nothing started; quick when they are there."""
+        done = self._call("packages", *packages, root="/", path=_PATH, timeout=400)
+        assert done.returncode == 0, done.stderr
+
+    def judge(self, service: str, files: Iterable[ConfigFile], **environment: str) -> Verdict:
+        """Stage and apply the files of a service as the program would, without health probes."""
+        files = tuple(files)
+        for file in files:
+            arguments = (service, file.path, "--mode", file.mode, "--owner", file.owner)
+            staged = self._call("stage", *arguments, content=file.content)
+            assert staged.returncode == 0, staged.stderr
+        done = self._call("apply", service, content=manifest(files), environment=environment)
+        root = f"{self.folder}/root"
+        found = machines.execute(self.machine.name, ["find", f"{root}/etc", "-type", "f"]).stdout.split()
+        live = frozenset(path.removeprefix(root) for path in found)
+        return Verdict(code=done.returncode, said=done.stderr, live=live)
+
+    def live(self, path: str) -> str:
+        """Return a live file of the scratch root."""
+        return machines.run(self.machine.name, ["cat", f"{self.folder}/root{path}"])
+
+    def _call(
+        self,
+        *arguments: str,
+        content: str = "",
+        root: str | None = None,
+        path: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        timeout: float = 60,
+    ) -> CompletedProcess[str]:
+        variables = {"PATH": path or f"{self.folder}/bin:{_PATH}", **(environment or {})}
+        program = ["/usr/bin/python3", "-I", f"{self.folder}/mailhostctl", "--root", root or f"{self.folder}/root"]
+        command = ["env", *(f"{name}={value}" for name, value in variables.items()), *program, *arguments]
+        return machines.execute(self.machine.name, command, content=content, timeout=timeout)
+
+
+@contextmanager
+def judge(machine: Machine) -> Iterator[Judge]:
+    """Lend a judge with a new scratch root on a running machine; nothing of it stays."""
+    folder = machines.run(machine.name, ["mktemp", "-d"]).strip()
+    try:
+        unpack = ["sh", "-c", 'base64 -d | tar -x -C "$1"', "sh", folder]
+        machines.run(machine.name, unpack, content=base64.b64encode(_luggage()).decode())
+        yield Judge(machine=machine, folder=folder)
+    finally:
+        machines.execute(machine.name, ["rm", "-rf", folder])
+
+
+def _luggage() -> bytes:
+    """The program and the stand-ins as a tar file."""
+    files = {"mailhostctl": zipapp()} | {f"bin/{name}": script.encode() for name, script in _STAND_INS.items()}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
