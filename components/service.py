@@ -101,6 +101,7 @@ class Service(pulumi.ComponentResource):
             args.host.remote,
             ["mailhostctl", "stage", args.service, file.path, "--mode", file.mode, "--owner", file.owner],
             stdin=content,
+            delete=["mailhostctl", "unstage", args.service, file.path],
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 

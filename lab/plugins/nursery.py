@@ -24,11 +24,12 @@ def serve(address: str, become: Callable[[list[str]], None]) -> None:
 
     Changed sources start the nursery anew, so that nobody runs the plugins of yesterday.
     """
-    signature = _signature()
+    sources = {file: _changed(file) for file in _imported()}
     Path(address).unlink(missing_ok=True)
-    os.umask(0o077)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mask = os.umask(0o077)
     server.bind(address)
+    os.umask(mask)
     server.listen()
     # Nobody waits for the plugins.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -36,7 +37,7 @@ def serve(address: str, become: Callable[[list[str]], None]) -> None:
     gc.freeze()
     while True:
         launcher, _ = server.accept()
-        if _signature() != signature:
+        if any(_changed(file) != then for file, then in sources.items()):
             os.execv(sys.executable, [sys.executable, "-I", *sys.argv])  # noqa: S606 - no shell on purpose
         if os.fork() == 0:
             server.close()
@@ -45,11 +46,17 @@ def serve(address: str, become: Callable[[list[str]], None]) -> None:
         launcher.close()
 
 
-def _signature() -> dict[Path, float]:
-    """When each imported file changed last; one that is gone counts as old as can be."""
+def _imported() -> set[Path]:
     names = (getattr(module, "__file__", None) for module in tuple(sys.modules.values()))
-    files = {Path(name) for name in names if name}
-    return {file: file.stat().st_mtime if file.exists() else 0 for file in files}
+    return {Path(name) for name in names if name}
+
+
+def _changed(file: Path) -> float:
+    """When the file changed last; one that is gone counts as old as can be."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0
 
 
 def _take_over(launcher: socket.socket) -> list[str]:

@@ -1,5 +1,6 @@
 """What is measured: each piece of work in turn with its reference, so that both meet the same moods of the machine."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -106,9 +107,9 @@ def measure(samples: Samples, folder: Path, runs: int) -> None:
 def measure_newcomer(samples: Samples) -> None:
     """Measure `make up` with warm caches, and `make test`: minutes, and the lab is taken down on the way."""
     _wait_for_tests()
-    for target in ("up", "down"):
-        say(f"make {target}, to warm the caches")
-        _make(target)
+    say("make up and make down once, so that the caches are warm")
+    _make("up")
+    _make("down")
     samples.time(MAKE_UP, lambda: _make("up"))
     samples.time(MAKE_TEST, lambda: _make("test"))
 
@@ -211,7 +212,16 @@ def _apt(wanted: tuple[str, ...], *options: str) -> None:
 
 
 def _make(target: str) -> None:
+    # The make that runs this must not hand its flags and job server down.
+    variables = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     done = subprocess.run(
-        ["make", target], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        ["make", target],
+        cwd=ROOT,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"make {target} ended with {done.returncode}:\n{done.stdout}"

@@ -79,9 +79,11 @@ def test_a_user_who_is_not_root_uses_sudo(graph: Graph) -> None:
 
 def test_what_starts_something_also_stops_it(graph: Graph) -> None:
     for seen in graph.of_type("command:remote:Command"):
-        service = seen.text("create").split()
-        if service[1] == "apply":
-            assert seen.text("delete") == f"mailhostctl remove {service[2]}"
+        words = seen.text("create").split()
+        if words[1] == "stage":
+            assert seen.text("delete") == f"mailhostctl unstage {words[2]} {words[3]}"
+        if words[1] == "apply":
+            assert seen.text("delete") == f"mailhostctl remove {words[2]}"
             # Replaced on request, the new one must not be removed by the old one's delete.
             assert seen.delete_before_replace
     assert (
