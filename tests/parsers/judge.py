@@ -34,6 +34,7 @@ esac
 _STAND_INS: Final = {
     "systemctl": _DONE,
     "ufw": _DONE,
+    "iptables": _DONE,  # asked only whether ufw's rules are loaded; the parser is iptables-restore
     "systemd-sysusers": _ONLY_PARSES,
     "systemd-tmpfiles": _ONLY_PARSES,
 }
