@@ -182,7 +182,7 @@ class CloudflareProvider(Provider):
             # Like the provider: the first page only, and exactly one result.
             found = (await api.call("GET", "zones", query=query))["result"]
             if len(found) != 1:
-                wanted = ", ".join(f"{key} {value}" for key, value in query.items())
+                wanted = ", ".join(f"{key} {value}" for key, value in sorted(query.items()))
                 raise Failure(f"expected exactly one zone with {wanted}, found {len(found)}")
             zone_id = found[0]["id"]
         zone = (await api.call("GET", f"zones/{zone_id}"))["result"]
