@@ -7,8 +7,8 @@ import pulumi
 # The program lives for a second: the collector would take a tenth of it, most while modules are imported.
 gc.disable()
 
-from components.mail_host import MailHost, MailHostArgs  # noqa: E402
-from model import settings as model_settings  # noqa: E402
+from components.mail_host import MailHost, MailHostArgs  # noqa: E402 because of the line above
+from model import settings as model_settings  # noqa: E402 because of the line above
 
 
 def main() -> None:

@@ -53,8 +53,8 @@ def checks(machine: Machine) -> Iterator[Finding]:
         ("DNS: A, MX, SPF, DKIM, DMARC answered and signed", _records),
         ("587 STARTTLS: alice writes to carol outside", lambda m: _outbound(m, 587)),
         ("465 TLS: alice writes to carol outside", lambda m: _outbound(m, 465)),
-        ("outside writes to alice, read over IMAP 993", _inbound_imap),
-        ("outside writes to bob, read over POP3 995", _inbound_pop3),
+        ("outside writes to alice, read over IMAP 993", lambda m: _inbound(m, "alice", imap_messages)),
+        ("outside writes to bob, read over POP3 995", lambda m: _inbound(m, "bob", pop3_messages)),
         ("echo: an answer from outside to a signed mail", _echo),
         ("a wrong password is refused", _wrong_password),
         ("relaying for strangers is refused", _relay),
@@ -105,19 +105,11 @@ def _delivered_outside(subject: str) -> EmailMessage:
     return wait_for(lambda: with_subject(outside.messages(outside.CAROL), subject), f"mail “{subject}” outside")
 
 
-def _inbound_imap(machine: Machine) -> str:
+def _inbound(machine: Machine, user: str, read: Callable[[Account], list[EmailMessage]]) -> str:
     subject = f"demo {secrets.token_hex(4)}"
-    alice = account(machine, "alice")
-    outside.send(compose(outside.CAROL, alice.address, subject))
-    wait_for(lambda: with_subject(imap_messages(alice), subject), f"mail “{subject}” in INBOX")
-    return "delivered and read"
-
-
-def _inbound_pop3(machine: Machine) -> str:
-    subject = f"demo {secrets.token_hex(4)}"
-    bob = account(machine, "bob")
-    outside.send(compose(outside.CAROL, bob.address, subject))
-    wait_for(lambda: with_subject(pop3_messages(bob), subject), f"mail “{subject}” in the maildrop")
+    reader = account(machine, user)
+    outside.send(compose(outside.CAROL, reader.address, subject))
+    wait_for(lambda: with_subject(read(reader), subject), f"mail “{subject}” to {user}")
     return "delivered and read"
 
 
