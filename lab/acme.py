@@ -35,8 +35,8 @@ def start() -> None:
     )
     processes.wait_for(_NAME, answers, timeout=15)
     root = web.ask(f"{ACME_MANAGEMENT}/roots/0", authority=keys.api_authority()).decode("ascii")
-    if not _roots().exists() or root not in _roots().read_text():
-        with _roots().open("a") as known:
+    if not roots_file().exists() or root not in roots_file().read_text():
+        with roots_file().open("a") as known:
             known.write(root)
 
 
@@ -52,8 +52,9 @@ def stop() -> None:
 
 def issuing_roots() -> str:
     """Certificates (PEM) that clients of the mail hosts must trust: the root of each start, the present one last."""
-    return _roots().read_text()
+    return roots_file().read_text()
 
 
-def _roots() -> Path:
+def roots_file() -> Path:
+    """Where `issuing_roots` lies."""
     return paths.running() / "pebble" / "roots.pem"

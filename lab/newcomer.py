@@ -13,6 +13,9 @@ from lab.demo import PASSWORDS, Finding, checks
 from lab.errors import LabError
 from lab.progress import step
 
+_WARNINGS = 1
+"""The doctor's exit status when something is worth a look but nothing is broken."""
+
 
 def main() -> int:
     """Bring everything up and return the exit status: 1 when a check of the table failed."""
@@ -35,9 +38,19 @@ def main() -> int:
     findings = list(checks(machine))
     console = Console()
     console.print(_table(findings))
+    examined = _doctor(f"alice@{machine.domain}", PASSWORDS["alice"])
     print(_farewell(machine.hostname, machine.domain))
     print(f"{time.monotonic() - started:.0f} s in all.")
-    return 0 if all(finding.passed for finding in findings) else 1
+    return 0 if examined and all(finding.passed for finding in findings) else 1
+
+
+def _doctor(address: str, password: str) -> bool:
+    """Run `make doctor` as an operator would; false when it found something broken (docs/doctor.md)."""
+    command = [sys.executable, "-m", "doctor", "--stack", STACK, "--account", address]
+    done = subprocess.run(
+        command, cwd=paths.CLONE, env=environment.complete(), input=f"{password}\n", text=True, check=False
+    )
+    return done.returncode <= _WARNINGS
 
 
 def _pulumi(*arguments: str) -> None:
@@ -66,10 +79,11 @@ def _farewell(hostname: str, domain: str) -> str:
 Play on:
   source .lab/env        then `pulumi preview`, `pulumi up`, `pulumi stack` on stack {STACK} just work
   make shell             SSH into {hostname}
+  make doctor            the doctor's table once more; make mailbox ADDRESS=carla@{domain} adds a mailbox
   make lab-status        what runs, and where
   make test              every test, on Debian 12 and 13
   make down              stop it all and leave nothing
-Mailboxes: {logins}
+Mailboxes: {logins}; help page for them: https://{hostname}/
 Edit Pulumi.{STACK}.yaml or a template, then `pulumi preview --diff` shows what would change."""
 
 

@@ -1,0 +1,107 @@
+"""Asks the host itself: one SSH session with the pinned key, one small script by its standard input."""
+
+import asyncio
+import json
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import asyncssh
+
+from model.settings import Settings
+
+_SCRIPT: Final = Path(__file__).parent.with_name("on_host.py")
+_NOT_FOUND: Final = 127
+"""The shell's exit status for a command that does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Questions:
+    """What the script shall find out beside the facts it always gives."""
+
+    port25: Sequence[str] = ()
+    """Mail servers to greet."""
+    ipv6: bool = False
+    """Greet them over IPv6 too."""
+    names: Sequence[str] = ()
+    """Names to look up, by the host's own resolver."""
+    certificate: str = ""
+    """File whose digest is wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the host said. A fact that it could not find out is missing."""
+
+    error: str = ""
+    """Why it said nothing."""
+    cause: str = ""
+    """What that comes from: unreachable, host-key, refused, python, other."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    skew: float = 0
+    """Seconds the host's clock is ahead of this machine's."""
+
+
+def ask(settings: Settings, questions: Questions, *, timeout: float, patience: float) -> Facts:
+    """Run the script as root and return its facts. `timeout` is for the connection, `patience` for the whole."""
+    try:
+        return asyncio.run(asyncio.wait_for(_ask(settings, questions, timeout), patience))
+    except TimeoutError:
+        return Facts(error=f"no answer within {patience:.0f} s", cause="unreachable")
+    except asyncssh.HostKeyNotVerifiable:
+        return Facts(error="the host shows another key than the pinned one", cause="host-key")
+    except asyncssh.PermissionDenied:
+        return Facts(error=f"{settings.ssh.user} may not log in with any key at hand", cause="refused")
+    except (asyncssh.Error, OSError) as error:
+        said = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
+        return Facts(error=str(said), cause="unreachable")
+
+
+async def _ask(settings: Settings, questions: Questions, timeout: float) -> Facts:
+    keys: dict[str, Any] = {}
+    if settings.ssh_private_key:
+        secret = settings.ssh_private_key.get_secret_value()
+        keys = {"client_keys": [asyncssh.import_private_key(secret)], "agent_path": None}
+    wanted = json.dumps(
+        {
+            "port25": list(questions.port25),
+            "ipv6": questions.ipv6,
+            "names": list(questions.names),
+            "certificate": questions.certificate,
+            "timeout": timeout,
+        }
+    )
+    command = ["python3", "-", wanted]
+    if settings.ssh.user != "root":
+        command = ["sudo", "-n", *command]
+    pinned = asyncssh.import_public_key(settings.host_key)
+    async with asyncssh.connect(
+        settings.ssh.host,
+        settings.ssh.port,
+        username=settings.ssh.user,
+        known_hosts=([pinned], [], []),
+        server_host_key_algs=["ssh-ed25519"],
+        connect_timeout=timeout,
+        # The operator's own configuration of ssh is not part of what is deployed.
+        config=None,
+        **keys,
+    ) as connection:
+        started = time.time()
+        done = await connection.run(shlex.join(command), input=_SCRIPT.read_text(encoding="utf-8"), check=False)
+        return facts(done.exit_status, str(done.stdout or ""), str(done.stderr or ""), started)
+
+
+def facts(status: int | None, out: str, said: str, started: float) -> Facts:
+    """Read what the script printed; `started` is this machine's clock when it began."""
+    if status == _NOT_FOUND or "ModuleNotFoundError" in said:
+        return Facts(error="there is no python3, or only python3-minimal", cause="python")
+    try:
+        values = json.loads(out)
+        skew = float(values["now"]) - started
+    except (ValueError, KeyError, TypeError):
+        last = said.strip().splitlines()[-1:] or [f"it ended with {status}"]
+        return Facts(error=last[0], cause="refused" if "sudo" in last[0] else "other")
+    return Facts(values=values, skew=skew)

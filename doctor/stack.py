@@ -1,0 +1,131 @@
+"""What the stack says: its settings, and the records its last update published. Asks the pulumi command, by pipe."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from model import mailbox_file
+from model import settings as model_settings
+from model.settings import Settings
+
+CLOUDFLARE_API: Final = "https://api.cloudflare.com/client/v4/"
+_RECORD: Final = "cloudflare:index/dnsRecord:DnsRecord"
+_PROJECT: Final = "mailhost"
+
+
+class StackError(Exception):
+    """The stack cannot be read: one sentence for the operator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A record in the stack's state, as Cloudflare keeps it."""
+
+    name: str
+    type: str
+    content: str
+    ttl: int
+    priority: int | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """The fields of a record that has no content, such as SRV."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack as far as the doctor needs it."""
+
+    name: str
+    settings: Settings
+    published: tuple[Published, ...]
+    api: str
+    """Base URL of Cloudflare's API."""
+    token: SecretStr | None
+
+
+def read(name: str, folder: Path, *, timeout: float) -> Stack:
+    """Read a stack's settings and state.
+
+    Raises:
+        StackError: There is no such stack, it cannot be decrypted, or its settings are wrong.
+    """
+    with ThreadPoolExecutor() as pool:
+        asked = [
+            pool.submit(_pulumi, folder, words, timeout)
+            for words in (
+                ("config", "--json", "--show-secrets", "--stack", name),
+                ("stack", "export", "--stack", name),
+            )
+        ]
+        config, state = (future.result() for future in asked)
+    values = {key: str(entry.get("value", "")) for key, entry in config.items()}
+    own = {key.partition(":")[2]: value for key, value in values.items() if key.startswith(f"{_PROJECT}:")}
+    try:
+        settings = model_settings.load(own, listed=_listed(name, folder))
+    except model_settings.SettingsError as error:
+        raise StackError(f"the settings of stack {name} are wrong:\n{error}") from None
+    token = values.get("cloudflare:apiToken") or os.environ.get("CLOUDFLARE_API_TOKEN")
+    return Stack(
+        name=name,
+        settings=settings,
+        published=tuple(published(state)),
+        api=values.get("cloudflare:baseUrl") or CLOUDFLARE_API,
+        token=SecretStr(token) if token else None,
+    )
+
+
+def _listed(name: str, folder: Path) -> str | None:
+    """The stack's mailbox file beside its program. An organisation before the stack's name is not part of it."""
+    file = folder / mailbox_file.path(name.rpartition("/")[2]).name
+    try:
+        return file.read_text(encoding="utf-8") if file.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StackError(f"{file.name} cannot be read: {error}") from None
+
+
+def published(state: Mapping[str, Any]) -> list[Published]:
+    """Return the DNS records of an exported state."""
+    resources = (state.get("deployment") or {}).get("resources") or []
+    found = []
+    for outputs in (entry.get("outputs") or {} for entry in resources if entry.get("type") == _RECORD):
+        priority = outputs.get("priority")
+        found.append(
+            Published(
+                name=str(outputs.get("name", "")).lower(),
+                type=str(outputs.get("type", "")),
+                content=str(outputs.get("content") or ""),
+                ttl=int(outputs.get("ttl") or 1),
+                priority=None if priority is None else int(priority),
+                data=outputs.get("data") or {},
+            )
+        )
+    return found
+
+
+def _pulumi(folder: Path, words: Sequence[str], timeout: float) -> dict[str, Any]:
+    """Run one command and read its JSON. Its output may hold secrets: it is never shown, only its errors are."""
+    command = ["pulumi", *words, "--non-interactive"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except FileNotFoundError:
+        raise StackError(
+            'the pulumi command is not on PATH; put it there: export PATH="$PWD/.venv/bin:$(make tools):$PATH"'
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise StackError(f"pulumi {words[0]} did not answer within {timeout:.0f} s") from None
+    if done.returncode != 0:
+        said = done.stderr.strip().removeprefix("error: ") or f"it ended with {done.returncode}"
+        raise StackError(f"pulumi {words[0]}: {said}")
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise StackError(f"pulumi {words[0]} answered with something that is not JSON") from None
+    return dict(answer)

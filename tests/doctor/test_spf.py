@@ -1,0 +1,66 @@
+"""SPF as receivers evaluate it (RFC 7208)."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from doctor import spf
+
+ZONE: Mapping[tuple[str, str], Sequence[str]] = {
+    ("mail.example.com", "A"): ["203.0.113.13"],
+    ("mail.example.com", "AAAA"): ["2001:db8::13"],
+    ("example.com", "MX"): ["10 mail.example.com."],
+    ("list.example", "TXT"): ["v=spf1 ip4:198.51.100.0/24 -all"],
+    ("none.example", "TXT"): ["no policy"],
+    ("loop.example", "TXT"): ["v=spf1 include:example.com -all"],
+    **{(f"deep{n}.example", "TXT"): [f"v=spf1 include:deep{n + 1}.example -all"] for n in range(12)},
+}
+
+
+def judge(*records: str, address: str = "203.0.113.13") -> spf.Verdict:
+    zone = {**ZONE, ("example.com", "TXT"): list(records)}
+    return spf.judge("example.com", address, lambda name, kind: zone.get((name, kind), []))
+
+
+@pytest.mark.parametrize(
+    ("record", "result", "lookups"),
+    [
+        ("v=spf1 ip4:203.0.113.13 -all", "pass", 0),
+        ("v=spf1 ip4:203.0.113.0/28 -all", "pass", 0),
+        ("v=spf1 ip4:198.51.100.1 ~all", "softfail", 0),
+        ("v=spf1 -all", "fail", 0),
+        ("v=spf1", "neutral", 0),  # §4.7
+        ("V=SPF1 mx -all", "pass", 1),
+        ("v=spf1 mx/24 -all", "pass", 1),
+        ("v=spf1 a:mail.example.com -all", "pass", 1),
+        ("v=spf1 a:mail.example.com/28 ?all", "pass", 1),
+        ("v=spf1 include:list.example mx -all", "pass", 2),
+        ("v=spf1 include:list.example -all", "fail", 1),  # the included fail is no match (§5.2)
+        ("v=spf1 redirect=list.example", "fail", 1),
+        ("v=spf1 exists:%{i}.example.com -all", "unknown", 1),
+        ("v=spf1 exp=why.example.com -all", "fail", 0),
+        ("v=spf1 ip4:203.0.113.13 include:deep0.example -all", "pass", 0),  # never gets there
+        ("v=spf1 include:none.example -all", "permerror", 1),
+        ("v=spf1 include:loop.example -all", "permerror", 2),
+        ("v=spf1 include:deep0.example -all", "permerror", 11),  # §4.6.4
+        ("v=spf1 ipv4:203.0.113.13 -all", "permerror", 0),
+        ("v=spf1 ip4:mail.example.com -all", "permerror", 0),
+    ],
+)
+def test_a_record_means(record: str, result: str, lookups: int) -> None:
+    verdict = judge(record)
+    assert (verdict.result, verdict.lookups) == (result, lookups)
+
+
+def test_ipv6_has_its_own_mechanism() -> None:
+    assert judge("v=spf1 ip4:203.0.113.13 -all", address="2001:db8::13").result == "fail"
+    assert judge("v=spf1 ip6:2001:db8::/64 -all", address="2001:db8::13").result == "pass"
+    assert judge("v=spf1 mx//64 -all", address="2001:db8::99").result == "pass"
+
+
+def test_two_records_are_an_error() -> None:
+    assert judge("v=spf1 -all", "v=spf1 +all").result == "permerror"
+
+
+def test_other_texts_are_no_records() -> None:
+    assert spf.policies(["v=spf10 -all", "v=spf1 -all", "x=v=spf1 "]) == ["v=spf1 -all"]

@@ -1,0 +1,421 @@
+"""The doctor on a real host: all is well, and each thing that is broken on purpose is found by its name."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from lab import cloudflare, dns, faults
+from lab.addresses import GATEWAY4, OUTSIDE
+from lab.demo import PASSWORDS
+from tests.e2e.conftest import Host
+from tests.e2e.stack import ROOT
+
+BLOCKLIST = f"zen.{OUTSIDE.domain}"
+"""What lab/environment.py lets the doctor ask: names in the outside zone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """One run of the doctor."""
+
+    status: int
+    findings: Sequence[Mapping[str, str]]
+
+    def not_well(self) -> dict[str, str]:
+        """Checks that warn or fail, and the words of their findings."""
+        found: dict[str, str] = {}
+        for finding in self.findings:
+            if finding["state"] in {"failed", "warning"}:
+                words = f"{finding['state']} {finding['subject']}: {finding['found']}: {finding['cause']}\n"
+                found[finding["id"]] = found.get(finding["id"], "") + words
+        return found
+
+    def states(self, check: str) -> set[str]:
+        """The states of one check's findings."""
+        return {finding["state"] for finding in self.findings if finding["id"] == check}
+
+
+def look(host: Host, *arguments: str, password: str = PASSWORDS["alice"], timeout: float = 4) -> Seen:
+    """Run the doctor as an operator in the lab does."""
+    command = [sys.executable, "-m", "doctor", "--json", "--stack", host.stack.name, "--cwd", str(host.stack.folder)]
+    command += ["--timeout", str(timeout), *arguments]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=host.stack.environment | {"NO_PROXY": GATEWAY4},
+        input=f"{password}\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode in {0, 1, 2}, done.stderr
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert document["status"] == done.returncode
+    return Seen(status=done.returncode, findings=document["findings"])
+
+
+def zone_path(host: Host) -> str:
+    (zone,) = cloudflare.request("GET", f"zones?name={host.machine.domain}")
+    return f"zones/{zone['id']}/dns_records"
+
+
+@contextmanager
+def changed(host: Host, name: str, kind: str, **changes: object) -> Iterator[None]:
+    """Edit a record at Cloudflare as somebody with a browser would."""
+    (record,) = [r for r in cloudflare.records(host.machine.domain) if (r["name"], r["type"]) == (name, kind)]
+    cloudflare.request("PATCH", f"{zone_path(host)}/{record['id']}", changes)
+    try:
+        yield
+    finally:
+        cloudflare.request("PATCH", f"{zone_path(host)}/{record['id']}", {key: record[key] for key in changes})
+
+
+@contextmanager
+def added(host: Host, **record: object) -> Iterator[None]:
+    """Add a record at Cloudflare that is not the stack's."""
+    made = cloudflare.request("POST", zone_path(host), {"ttl": 60, **record})
+    try:
+        yield
+    finally:
+        cloudflare.request("DELETE", f"{zone_path(host)}/{made['id']}")
+
+
+@contextmanager
+def served(zone: str, *sets: dict[str, Any]) -> Iterator[None]:
+    """Record sets in one of the lab's own zones; what was there is put back."""
+    path = f"/zones/{zone}."
+    names = {(entry["name"], entry["type"]) for entry in sets}
+    before = [entry for entry in dns.api("GET", path)["rrsets"] if (entry["name"], entry["type"]) in names]
+    kept = {(entry["name"], entry["type"]) for entry in before}
+    dns.api("PATCH", path, {"rrsets": list(sets)})
+    try:
+        yield
+    finally:
+        back = [{**entry, "changetype": "REPLACE"} for entry in before]
+        back += [{**entry, "changetype": "DELETE"} for entry in sets if (entry["name"], entry["type"]) not in kept]
+        dns.api("PATCH", path, {"rrsets": back})
+
+
+@contextmanager
+def postfix(host: Host, *lines: str, services: Sequence[str] = ()) -> Iterator[None]:
+    """Edit main.cf and master.cf by hand, and let Postfix read them."""
+    for file in ("main.cf", "master.cf"):
+        host.run("cp", "-p", f"/etc/postfix/{file}", f"/root/{file}.kept")
+    host.run("postconf", "-e", *lines)
+    if services:
+        host.run("postconf", "-P", *services)
+    host.run("systemctl", "restart", "postfix")
+    try:
+        yield
+    finally:
+        for file in ("main.cf", "master.cf"):
+            host.run("mv", f"/root/{file}.kept", f"/etc/postfix/{file}")
+        host.run("systemctl", "restart", "postfix")
+
+
+@contextmanager
+def stopped(host: Host, unit: str) -> Iterator[None]:
+    host.run("systemctl", "stop", unit)
+    try:
+        yield
+    finally:
+        host.run("systemctl", "start", unit)
+
+
+@contextmanager
+def configured(host: Host, **values: object) -> Iterator[None]:
+    """Change settings without applying them."""
+    before = host.stack.settings()
+    host.stack.configure(values)
+    try:
+        yield
+    finally:
+        host.stack.restore(before)
+
+
+def test_all_is_well_and_nothing_stays_behind(host: Host) -> None:
+    alice = f"alice@{host.machine.domain}"
+    counted = host.run("sh", "-c", f"find /var/vmail/{host.machine.domain}/alice -path '*/[nc]??/*' -type f | wc -l")
+    seen = look(host, "--account", alice)
+    assert seen.not_well() == {}
+    assert seen.status == 0
+    for check in ("mail.round-trip", "mail.dkim", "mail.dmarc", "account.login", "host.services", "host.certificate"):
+        assert seen.states(check) == {"ok"}, check
+    assert counted == host.run(
+        "sh", "-c", f"find /var/vmail/{host.machine.domain}/alice -path '*/[nc]??/*' -type f | wc -l"
+    )
+
+
+def test_preflight_finds_a_host_that_is_ready(host: Host) -> None:
+    with listing(host):
+        seen = look(host, "--preflight")
+    assert seen.not_well() == {}
+    assert seen.states("host.port25") == seen.states("zone.active") == seen.states("address.blocklist") == {"ok"}
+
+
+def listing(host: Host, *codes: str) -> Any:
+    """A blocklist that works, and says this of the host's address."""
+    sets = [dns.record(f"2.0.0.127.{BLOCKLIST}", "A", ["127.0.0.2"])]
+    if codes:
+        label = ip_address(host.machine.ipv4).reverse_pointer.removesuffix(".in-addr.arpa")
+        sets.append(dns.record(f"{label}.{BLOCKLIST}", "A", codes))
+    return served(OUTSIDE.domain, *sets)
+
+
+@pytest.mark.parametrize(("code", "check"), [("127.0.0.2", "address.blocklist"), ("127.0.0.10", "address.policy-list")])
+def test_a_listing_is_found_from_outside_and_from_the_host(host: Host, code: str, check: str) -> None:
+    with listing(host, code):
+        assert set(look(host).not_well()) == {check}
+        assert set(look(host, "--preflight").not_well()) == {check}
+
+
+def test_a_blocklist_that_refuses_the_resolver_is_no_listing(host: Host) -> None:
+    with listing(host, "127.255.255.254"):
+        seen = look(host, "--no-ssh")
+    assert seen.not_well() == {}
+    assert "skipped" in seen.states("address.blocklist")
+
+
+def test_a_key_changed_in_dns(host: Host) -> None:
+    name = f"mail._domainkey.{host.machine.domain}"
+    with changed(host, name, "TXT", content='"v=DKIM1; k=rsa; p=MIIB"'):
+        seen = look(host, "--account", f"alice@{host.machine.domain}").not_well()
+    assert set(seen) == {"dns.record", "dns.dkim", "mail.dkim", "mail.dmarc"}
+    assert "cut off" in seen["dns.dkim"]
+
+
+def test_a_record_of_the_settings_changed(host: Host) -> None:
+    with changed(host, f"_dmarc.{host.machine.domain}", "TXT", content='"v=DMARC1; p=reject"'):
+        seen = look(host).not_well()
+    assert set(seen) == {"dns.record"}
+    assert "v=DMARC1; p=reject" in seen["dns.record"]
+
+
+def test_a_time_to_live_changed(host: Host) -> None:
+    with changed(host, host.machine.domain, "MX", ttl=3600):
+        assert set(look(host).not_well()) == {"dns.ttl"}
+
+
+def test_a_second_spf_record(host: Host) -> None:
+    with added(host, name=host.machine.domain, type="TXT", content='"v=spf1 mx -all"'):
+        seen = look(host).not_well()
+    assert set(seen) == {"dns.spf"}
+    assert "2 records" in seen["dns.spf"]
+
+
+def test_a_second_mail_exchanger(host: Host) -> None:
+    with added(host, name=host.machine.domain, type="MX", content=OUTSIDE.hostname, priority=5):
+        seen = look(host).not_well()
+    assert set(seen) == {"dns.foreign"}
+    assert OUTSIDE.hostname in seen["dns.foreign"]
+
+
+def test_a_second_dmarc_record(host: Host) -> None:
+    with added(host, name=f"_dmarc.{host.machine.domain}", type="TXT", content='"v=DMARC1; p=none"'):
+        assert set(look(host).not_well()) == {"dns.dmarc"}
+
+
+def test_a_tlsa_record_of_another_key(host: Host) -> None:
+    name = f"_25._tcp.{host.machine.hostname}"
+    with served(host.machine.domain, dns.record(name, "TLSA", [f"3 1 1 {'ab' * 32}"])):
+        seen = look(host).not_well()
+    assert set(seen) == {"dane.match"}
+
+
+def test_a_tlsa_record_of_the_key_in_use(host: Host) -> None:
+    file = f"/etc/letsencrypt/live/{host.machine.hostname}/cert.pem"
+    script = f"openssl x509 -in {file} -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -c1-64"
+    digest = host.run("sh", "-c", script).strip()
+    with served(host.machine.domain, dns.record(f"_25._tcp.{host.machine.hostname}", "TLSA", [f"3 1 1 {digest}"])):
+        seen = look(host)
+    assert seen.not_well() == {}
+    assert seen.states("dane.match") == {"ok"}
+
+
+def test_an_mta_sts_record_without_its_policy(host: Host) -> None:
+    record = dns.record(f"_mta-sts.{host.machine.domain}", "TXT", ['"v=STSv1; id=20261122"'])
+    with served(host.machine.domain, record):
+        assert set(look(host).not_well()) == {"mta-sts.policy"}
+
+
+def test_a_wrong_reverse_name(host: Host) -> None:
+    pointer = ip_address(host.machine.ipv4).reverse_pointer
+    with served("113.0.203.in-addr.arpa", dns.record(pointer, "PTR", ["vps13.hoster.example."])):
+        assert set(look(host).not_well()) == {"address.ptr"}
+        assert set(look(host, "--preflight").not_well()) == {"address.ptr"}
+
+
+def test_a_name_server_that_is_silent(host: Host) -> None:
+    with faults.second_nameserver_silent():
+        seen = look(host, timeout=2).not_well()
+    assert set(seen) == {"dns.delegation"}
+    assert "ns2.example" in seen["dns.delegation"]
+
+
+def test_postfix_stopped(host: Host) -> None:
+    with stopped(host, "postfix"):
+        seen = look(host).not_well()
+    assert {"port.open", "host.services"} <= set(seen)
+    assert all(f"{port} " in seen["port.open"] for port in (25, 465, 587))
+    assert "993" not in seen["port.open"]
+    assert "postfix: " in seen["host.services"]
+
+
+def test_the_signer_stopped(host: Host) -> None:
+    with stopped(host, "opendkim"):
+        seen = look(host, "--account", f"alice@{host.machine.domain}").not_well()
+    assert {"host.services", "mail.round-trip"} <= set(seen)
+    assert "opendkim: " in seen["host.services"]
+
+
+def test_a_wrong_password(host: Host) -> None:
+    seen = look(host, "--account", f"alice@{host.machine.domain}", password="wrong").not_well()
+    assert set(seen) == {"account.login", "mail.round-trip"}
+    assert "wrong" not in seen["account.login"].replace("wrong password", "")
+
+
+def test_an_open_relay_is_found_without_relaying(host: Host) -> None:
+    anybody = "permit_mynetworks, reject_unauth_destination"
+    restrictions = [f"smtpd_{stage}_restrictions={anybody}" for stage in ("relay", "recipient")]
+    with postfix(host, "mynetworks=0.0.0.0/0", *restrictions):
+        seen = look(host).not_well()
+        assert host.run("postqueue", "-j") == ""
+    assert set(seen) == {"smtp.relay", "host.services"}
+    assert "changed by hand" in seen["host.services"]
+
+
+def test_another_name_in_the_banner(host: Host) -> None:
+    with postfix(host, "smtpd_banner=localhost ESMTP"):
+        assert set(look(host).not_well()) == {"smtp.banner", "host.services"}
+
+
+def test_logins_in_the_clear(host: Host) -> None:
+    with postfix(host, "smtpd_tls_auth_only=no", services=["submission/inet/smtpd_tls_security_level=may"]):
+        seen = look(host).not_well()
+    assert set(seen) == {"tls.cleartext", "host.services"}
+    assert "587" in seen["tls.cleartext"]
+
+
+def test_an_outdated_tls(host: Host) -> None:
+    old = (">=TLSv1", "ALL:@SECLEVEL=0")
+    lines = [f"smtpd_tls_protocols={old[0]}", f"smtpd_tls_mandatory_protocols={old[0]}"]
+    lines += [f"tls_{grade}_cipherlist={old[1]}" for grade in ("medium", "high")]
+    with postfix(host, *lines):
+        seen = look(host).not_well()
+    assert set(seen) == {"tls.floor", "host.services"}
+    assert "TLSv1.1" in seen["tls.floor"]
+
+
+def test_a_certificate_of_nobodys(host: Host) -> None:
+    made = "/root/doctor.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "9", "-subj", "/CN=localhost"]
+    host.run(*request, "-addext", "subjectAltName=DNS:localhost", "-keyout", made, "-out", f"{made}.crt")
+    host.run("sh", "-c", f"cat {made}.crt >> {made}")
+    try:
+        with postfix(host, f"smtpd_tls_chain_files={made}"):
+            seen = look(host).not_well()
+    finally:
+        host.run("rm", made, f"{made}.crt")
+    assert set(seen) == {"tls.chain", "tls.same", "tls.days", "host.certificate", "host.services"}
+    assert "self-signed" in seen["tls.chain"]
+
+
+def test_settings_that_were_not_applied(host: Host) -> None:
+    with configured(host, dmarc={"policy": "reject"}):
+        seen = look(host).not_well()
+    assert set(seen) == {"stack.deployed", "dns.record"}
+
+
+def test_a_service_that_is_off_but_answers(host: Host) -> None:
+    with configured(host, services={"pop3": False}):
+        seen = look(host).not_well()
+    assert "110 pop3" in seen["port.closed"]
+
+
+def test_preflight_finds_another_program_on_a_port(host: Host) -> None:
+    with stopped(host, "dovecot"):
+        host.run("systemd-run", "--unit=doctor-stranger", "python3", "-m", "http.server", "110")
+        try:
+            host.run(
+                "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9; do ss -ltn | grep -q :110 && exit; sleep 0.5; done; exit 1"
+            )
+            seen = look(host, "--preflight").not_well()
+        finally:
+            host.run("systemctl", "stop", "doctor-stranger")
+    assert set(seen) == {"host.ports"}
+    assert "port 110: python3" in seen["host.ports"]
+
+
+def test_preflight_finds_port_25_blocked(host: Host) -> None:
+    rule = ["OUTPUT", "-p", "tcp", "--dport", "25", "-j", "DROP"]
+    for program in ("iptables", "ip6tables"):
+        host.run(program, "-I", *rule)
+    try:
+        seen = look(host, "--preflight", timeout=2).not_well()
+    finally:
+        for program in ("iptables", "ip6tables"):
+            host.run(program, "-D", *rule)
+    assert set(seen) == {"host.port25"}
+    assert "blocks it" in seen["host.port25"]
+
+
+def test_preflight_finds_another_release(host: Host) -> None:
+    other = "debian12" if host.machine.release == "debian13" else "debian13"
+    with configured(host, os=other):
+        assert set(look(host, "--preflight").not_well()) == {"host.release"}
+
+
+def test_preflight_finds_another_host_key(host: Host) -> None:
+    with configured(host, hostKey="ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJgtZCKxUMcfgYW0JwKjPLhHqSmRoH2yyBPvmXQtUMLT"):
+        seen = look(host, "--preflight").not_well()
+    assert set(seen) == {"host.ssh"}
+    assert "another key" in seen["host.ssh"]
+
+
+def test_preflight_finds_a_token_that_is_refused(host: Host) -> None:
+    before = host.stack.settings()
+    host.stack.set_secret("cloudflare:apiToken", "x" * 40)
+    try:
+        seen = look(host, "--preflight").not_well()
+    finally:
+        host.stack.restore(before)
+    assert set(seen) == {"zone.active"}
+    assert "x" * 40 not in seen["zone.active"]
+
+
+def test_preflight_finds_a_delegation_to_others(host: Host) -> None:
+    with served(host.machine.domain, dns.record(host.machine.domain, "NS", ["ns1.example.", "ns9.example."])):
+        assert set(look(host, "--preflight").not_well()) == {"zone.delegation"}
+
+
+def test_the_table_for_people_has_no_colours_in_a_file(host: Host) -> None:
+    command = [sys.executable, "-m", "doctor", "--stack", host.stack.name, "--cwd", str(host.stack.folder), "--no-ssh"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=host.stack.environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "What the world sees" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_stack_that_does_not_exist_is_one_line(host: Host) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "doctor", "--stack", "nope", "--cwd", str(host.stack.folder)],
+        cwd=ROOT,
+        env=host.stack.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.count("\n") == 1
+    assert "nope" in done.stderr
