@@ -8,7 +8,12 @@ import pulumi
 gc.disable()
 
 from components.mail_host import MailHost, MailHostArgs  # noqa: E402 because of the line above
+from model import mailbox_file  # noqa: E402 because of the line above
 from model import settings as model_settings  # noqa: E402 because of the line above
+
+# The SDK reports some five steps per resource to the engine, each a call it waits for: a fifth of the processor time of
+# a preview with 100 domains. Only `--debug` would show them.
+pulumi.log.debug = lambda *_, **__: None
 
 
 def main() -> None:
@@ -18,7 +23,7 @@ def main() -> None:
         pulumi.RunError: The configuration is wrong; every problem is named.
     """
     try:
-        settings = model_settings.load(stack_config())
+        settings = model_settings.load(stack_config(), listed=mailbox_file.read(pulumi.get_stack()))
     except model_settings.SettingsError as error:
         raise pulumi.RunError(str(error)) from error
     host = MailHost("mail", MailHostArgs(settings=settings))

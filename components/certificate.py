@@ -8,6 +8,7 @@ import pulumi
 from components.remote import command
 from components.service import Service, ServiceArgs, ServiceHost
 from model import certbot
+from model.constants import ACME_CHALLENGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class CertificateArgs:
 
 
 class RenewalHook(Service):
-    """Owns /etc/letsencrypt/renewal-hooks/deploy/mailhost: Postfix and Dovecot load a renewed certificate."""
+    """Owns /etc/letsencrypt/renewal-hooks/deploy/mailhost: the daemons load a renewed certificate."""
 
     def __init__(self, name: str, host: ServiceHost, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(
@@ -54,6 +55,7 @@ class Certificate(pulumi.ComponentResource):
             [
                 *("mailhostctl", "certificate", settings.hostname),
                 *("--server", settings.acme.server, "--contact", settings.acme.contact),
+                *(("--webroot", ACME_CHALLENGES) if settings.client_setup.enabled else ()),
             ],
             # Conditions of the world, not values: the hook in place, the name visible, the port open.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[hook.applied, *args.reachable]),

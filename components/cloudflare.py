@@ -9,6 +9,8 @@ from importlib.metadata import version
 
 import pulumi
 
+from model.records import Srv
+
 PLUGIN_VERSION = version("pulumi-cloudflare")
 """The package pins the plugin: both carry the same version."""
 
@@ -29,18 +31,29 @@ class DnsRecord(pulumi.CustomResource):
         content: pulumi.Input[str],
         ttl: int,
         priority: int | None = None,
+        data: Srv | None = None,
         parent: pulumi.Resource,
         depends_on: Sequence[pulumi.Resource] = (),
+        aliases: Sequence[pulumi.Alias] = (),
     ) -> None:
         properties: dict[str, pulumi.Input[object]] = {
             "zoneId": zone_id,
             "name": name,
             "type": type_,
-            "content": content,
             "ttl": float(ttl),
             # Mail is not HTTP: a proxied address would point senders at Cloudflare.
             "proxied": False,
         }
+        if data is None:
+            properties["content"] = content
+        else:
+            # Cloudflare takes these in parts, and makes the content itself.
+            properties["data"] = {
+                "priority": float(data.priority),
+                "weight": float(data.weight),
+                "port": float(data.port),
+                "target": data.target,
+            }
         if priority is not None:
             properties["priority"] = float(priority)
         super().__init__(
@@ -50,6 +63,7 @@ class DnsRecord(pulumi.CustomResource):
             pulumi.ResourceOptions(
                 parent=parent,
                 depends_on=list(depends_on),
+                aliases=list(aliases),
                 version=PLUGIN_VERSION,
                 # The API refuses a second identical record, so the old one goes first where a change replaces it.
                 delete_before_replace=True,
@@ -76,6 +90,7 @@ async def _find_zone(domain: str) -> str:
         raise pulumi.RunError(
             f"The zone {domain} cannot be found at Cloudflare: {error}\n"
             "Check that cloudflare:apiToken may read the zone and edit its records (Zone Read, DNS Write) and that the "
-            "domain has been added to its account, or set mailhost:dns.zoneId."
+            "domain has been added to its account, or set its zone id: "
+            f"pulumi config set --path 'mailhost:domains[\"{domain}\"].zoneId' ID"
         ) from error
     return zone["zoneId"] if "zoneId" in zone else zone["id"]

@@ -37,6 +37,7 @@ class DnsRecords(pulumi.ComponentResource):
                 content=record.content,
                 ttl=record.ttl,
                 priority=record.priority,
+                data=record.data,
                 parent=self,
                 # No value flows from the conditions into a record.
                 depends_on=args.after,
@@ -47,31 +48,45 @@ class DnsRecords(pulumi.ComponentResource):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DnsWaitArgs:
-    """Inputs of `DnsWait`."""
+class Published:
+    """A record that was published."""
 
-    host: RemoteHost
     zone: str
     name: str
     type: str
     content: pulumi.Input[str]
-    """The published record's own content output, which carries the dependency."""
+    """The record's own content output, which carries the dependency."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnsWaitArgs:
+    """Inputs of `DnsWait`."""
+
+    host: RemoteHost
+    records: Sequence[Published]
     after: Sequence[pulumi.Resource]
 
 
 class DnsWait(pulumi.ComponentResource):
-    """Waits until every authoritative server of the zone answers with the record, asked from the host itself."""
+    """Waits until every authoritative server of their zones answers with the records, asked from the host itself.
+
+    One command, whatever their number.
+    """
 
     visible: pulumi.Resource
-    """Depend on it to run only once the record is visible."""
+    """Depend on it to run only once the records are visible."""
 
     def __init__(self, name: str, args: DnsWaitArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:DnsWait", name, {}, opts)
+        lines = [
+            pulumi.Output.concat(f"{record.zone} {record.name} {record.type} ", record.content, "\n")
+            for record in args.records
+        ]
         self.visible = command(
             f"{name}-wait",
             args.host,
-            ["mailhostctl", "wait-dns", args.name, args.type, "-", "--zone", args.zone],
-            stdin=args.content,
+            ["mailhostctl", "wait-dns"],
+            stdin=pulumi.Output.concat(*lines),
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
         )
         self.register_outputs({})

@@ -1,22 +1,26 @@
 """The mail host as a whole: the table of contents of the system, and its order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 
 from components.accounts import Accounts
 from components.certificate import Certificate, CertificateArgs
-from components.cloudflare import find_zone
-from components.dkim_key import DkimKey, DkimKeyArgs
-from components.dns import DnsRecords, DnsRecordsArgs, DnsWait, DnsWaitArgs
+from components.dns import DnsRecords, DnsRecordsArgs, DnsWait, DnsWaitArgs, Published
 from components.dovecot import Dovecot, DovecotArgs
+from components.fail2ban import Fail2ban
 from components.firewall import Firewall
 from components.host import Host, HostArgs
-from components.opendkim import OpenDkim, OpenDkimArgs
+from components.mail_domain import MailDomain, MailDomainArgs
+from components.metrics import Digest, Metrics, MetricsArgs
+from components.opendkim import OpenDkim, OpenDkimArgs, opendkim_key
 from components.packages import Packages, PackagesArgs
 from components.postfix import Postfix, PostfixArgs
 from components.remote import command, remote_host
+from components.rspamd import rspamd_keys
 from components.service import ServiceHost
+from components.spam_filter import SpamFilter, SpamFilterArgs
+from components.web import Nginx, NginxArgs, WebCertificates, WebCertificatesArgs
 from model import packages, records
 from model.settings import Settings
 
@@ -31,8 +35,8 @@ class MailHostArgs:
 class MailHost(pulumi.ComponentResource):
     """A complete mail host: a Debian machine that receives, stores, signs and sends mail, and its DNS records.
 
-    The order is in the dependencies: certbot runs once the host name resolves, mail is signed once the key's record is
-    visible, Postfix starts once certificate, Dovecot and signer are there, and the MX record comes last.
+    The order is in the dependencies: certbot runs once the host name resolves, mail is signed once the keys' records
+    are visible, Postfix starts once certificate, Dovecot and signer are there, and the MX records come last.
     """
 
     hostname: str
@@ -43,17 +47,15 @@ class MailHost(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         settings = args.settings
         remote = remote_host(settings)
-        zone_id = settings.dns.zone_id or find_zone(settings.domain)
-
+        domains = {
+            domain.name: MailDomain(f"{name}-{domain.name}", MailDomainArgs(settings=settings, domain=domain), child)
+            for domain in settings.served
+        }
         addresses = DnsRecords(
-            f"{name}-address", DnsRecordsArgs(zone_id=zone_id, records=records.address(settings)), child
-        )
-        DnsRecords(
-            f"{name}-policy",
-            DnsRecordsArgs(zone_id=zone_id, records=[records.spf(settings), records.dmarc(settings)]),
+            f"{name}-address",
+            DnsRecordsArgs(zone_id=domains[settings.domain].zone_id, records=records.address(settings)),
             child,
         )
-        dkim_key = DkimKey(f"{name}-dkim", DkimKeyArgs(settings=settings, zone_id=zone_id), child)
 
         host = Host(f"{name}-host", HostArgs(remote=remote, platform=settings.platform), child)
         installed = Packages(
@@ -63,30 +65,28 @@ class MailHost(pulumi.ComponentResource):
         ).installed
 
         # One wait after another: each holds an SSH connection.
-        resolves: list[pulumi.Resource] = []
-        for record in (record for record in records.address(settings) if record.name == settings.hostname):
-            wait = DnsWait(
-                f"{name}-{record.key}-visible",
-                DnsWaitArgs(
-                    host=remote,
-                    zone=settings.domain,
-                    name=record.name,
-                    type=record.type,
-                    content=addresses.records[record.key].content,
-                    after=[host.ready, *resolves],
-                ),
-                child,
-            )
-            resolves.append(wait.visible)
+        resolves = DnsWait(
+            f"{name}-host-visible",
+            DnsWaitArgs(
+                host=remote,
+                records=[
+                    Published(
+                        zone=settings.domain,
+                        name=record.name,
+                        type=record.type,
+                        content=addresses.records[record.key].content,
+                    )
+                    for record in records.address(settings)
+                    if record.name == settings.hostname
+                ],
+                after=[host.ready],
+            ),
+            child,
+        ).visible
         dkim_visible = DnsWait(
             f"{name}-dkim-visible",
             DnsWaitArgs(
-                host=remote,
-                zone=settings.domain,
-                name=dkim_key.record_name,
-                type="TXT",
-                content=dkim_key.record.content,
-                after=[host.ready, *resolves],
+                host=remote, records=[key for domain in domains.values() for key in domain.keys], after=[resolves]
             ),
             child,
         )
@@ -94,11 +94,12 @@ class MailHost(pulumi.ComponentResource):
         services = ServiceHost(remote=remote, settings=settings, helper=host.ready, packages=installed)
         firewall = Firewall(f"{name}-firewall", services, child)
         certificate = Certificate(
-            f"{name}-certificate", CertificateArgs(host=services, reachable=[*resolves, firewall.applied]), child
-        )
-        opendkim = OpenDkim(
-            f"{name}-opendkim",
-            OpenDkimArgs(host=services, private_key=dkim_key.private_key_pem, published=[dkim_visible.visible]),
+            f"{name}-certificate",
+            CertificateArgs(
+                # It waits for the firewall anyway, so both share a connection.
+                host=replace(services, helper=firewall.staged, packages=firewall.applied),
+                reachable=[resolves, firewall.applied],
+            ),
             child,
         )
         accounts = Accounts(f"{name}-accounts", services, child)
@@ -107,27 +108,87 @@ class MailHost(pulumi.ComponentResource):
             DovecotArgs(host=services, certificate=certificate.issued, accounts=accounts.applied),
             child,
         )
+        milters: list[pulumi.Resource] = []
+        signing = services
+        if settings.spam.enabled:
+            keys = [key for domain in settings.served for key in rspamd_keys(domain, domains[domain.name])]
+            spam = SpamFilter(
+                f"{name}-spam", SpamFilterArgs(host=services, keys=keys, published=[dkim_visible.visible]), child
+            )
+            milters.append(spam.applied)
+            # One service more at once would be too many SSH connections.
+            signing = replace(services, helper=spam.staged, packages=spam.applied)
+        if settings.dkim.signer == "opendkim":
+            opendkim = OpenDkim(
+                f"{name}-opendkim",
+                OpenDkimArgs(
+                    host=signing,
+                    keys=[opendkim_key(domain, domains[domain.name].private_key_pem) for domain in settings.served],
+                    published=[dkim_visible.visible],
+                ),
+                child,
+            )
+            milters.append(opendkim.applied)
         postfix = Postfix(
             f"{name}-postfix",
             PostfixArgs(
-                host=services, certificate=certificate.issued, dovecot=dovecot.applied, signer=opendkim.applied
+                host=services,
+                certificate=certificate.issued,
+                dovecot=dovecot.applied,
+                milters=milters,
             ),
             child,
         )
-        invitation = DnsRecords(
-            f"{name}-invitation",
-            DnsRecordsArgs(zone_id=zone_id, records=[records.mx(settings)], after=[postfix.applied]),
-            child,
-        )
+        finished = [record for domain in domains.values() for record in domain.invite([postfix.applied])]
+        last = postfix.staged
+        if settings.ban.enabled:
+            # A jail that does not start stops no mail.
+            ban = Fail2ban(f"{name}-fail2ban", replace(services, helper=last, packages=postfix.applied), child)
+            finished.append(ban.applied)
+            last = ban.staged
+        if settings.client_setup.enabled:
+            web_visible = DnsWait(
+                f"{name}-web-visible",
+                DnsWaitArgs(
+                    host=remote,
+                    records=[name for domain in domains.values() for name in domain.names],
+                    after=[dkim_visible.visible],
+                ),
+                child,
+            )
+            web_certificates = WebCertificates(
+                f"{name}-web-certificates",
+                WebCertificatesArgs(host=services, after=[web_visible.visible, certificate.issued, postfix.applied]),
+                child,
+            )
+            nginx = Nginx(
+                f"{name}-nginx",
+                # One service more at once would be too many SSH connections.
+                NginxArgs(host=replace(services, helper=last), certificates=web_certificates.issued),
+                child,
+            )
+            finished.append(nginx.applied)
+            last = nginx.staged
+        if settings.metrics.enabled:
+            metrics = Metrics(
+                f"{name}-metrics",
+                MetricsArgs(host=replace(services, helper=last), after=[postfix.applied]),
+                child,
+            )
+            finished.append(metrics.applied)
+            last = metrics.staged
+        if settings.metrics.digest:
+            digest = Digest(
+                f"{name}-digest", MetricsArgs(host=replace(services, helper=last), after=[postfix.applied]), child
+            )
+            finished.append(digest.applied)
         command(
             f"{name}-check",
             remote,
-            [
-                *("mailhostctl", "check", "--hostname", settings.hostname),
-                *("--domain", settings.domain, "--selector", settings.dkim.selector),
-            ],
+            ["mailhostctl", "check", "--hostname", settings.hostname],
+            stdin="".join(f"{domain.name} {domain.selector}\n" for domain in settings.served),
             # The last word: everything is in place.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[*invitation.records.values()]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=finished),
         )
 
         self.hostname = settings.hostname

@@ -7,6 +7,7 @@ import pulumi
 
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import opendkim
+from model.settings import ServedDomain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,15 +15,27 @@ class OpenDkimArgs:
     """Inputs of `OpenDkim`."""
 
     host: ServiceHost
-    private_key: pulumi.Input[str]
+    keys: Sequence[SecretFile]
+    """The private key of each served domain, see `opendkim_key`."""
     published: Sequence[pulumi.Resource]
-    """The key's record is visible: a signature nobody can verify is worse than none."""
+    """The keys' records are visible: a signature nobody can verify is worse than none."""
+
+
+def opendkim_key(domain: ServedDomain, private_key_pem: pulumi.Input[str]) -> SecretFile:
+    """Return the private key as a file that OpenDKIM can read."""
+    return SecretFile(
+        path=opendkim.private_key_path(domain),
+        content=private_key_pem,
+        # Read as this user, and refused when others can read it (RequireSafeKeys, opendkim.conf(5)).
+        mode="0600",
+        owner="opendkim:opendkim",
+    )
 
 
 class OpenDkim(Service):
-    """Owns /etc/opendkim.conf, /etc/opendkim/, the key in /etc/dkimkeys/ and the milter socket in Postfix's chroot.
+    """Owns /etc/opendkim.conf, /etc/opendkim/, the keys in /etc/dkimkeys/ and the milter socket in Postfix's chroot.
 
-    Not the DNS record (see `DkimKey`).
+    Not the DNS records (see `MailDomain`).
     """
 
     def __init__(self, name: str, args: OpenDkimArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -33,15 +46,7 @@ class OpenDkim(Service):
                 host=args.host,
                 service="opendkim",
                 files=opendkim.files(args.host.settings),
-                secret_files=[
-                    SecretFile(
-                        path=opendkim.private_key_path(args.host.settings),
-                        content=args.private_key,
-                        # Read as this user, and refused when others can read it (RequireSafeKeys, opendkim.conf(5)).
-                        mode="0600",
-                        owner="opendkim:opendkim",
-                    )
-                ],
+                secret_files=args.keys,
                 health=opendkim.health(args.host.settings),
                 after=args.published,
             ),

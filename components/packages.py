@@ -32,7 +32,9 @@ class Packages(pulumi.ComponentResource):
         install = command(
             f"{name}-install",
             args.host,
-            ["mailhostctl", "packages", *args.names],
+            ["mailhostctl", "packages"],
+            # On stdin, so that a preview shows line by line what comes.
+            stdin="".join(f"{name}\n" for name in args.names),
             # The helper's output is its digest, which must not reinstall packages.
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
         )

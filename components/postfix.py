@@ -1,5 +1,6 @@
 """Postfix: receives mail for the domain and sends its users' mail."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -15,7 +16,8 @@ class PostfixArgs:
     host: ServiceHost
     certificate: pulumi.Resource
     dovecot: pulumi.Resource
-    signer: pulumi.Resource
+    milters: Sequence[pulumi.Resource]
+    """Who signs, judges and counts mail: without them every mail is put off."""
 
 
 class Postfix(Service):
@@ -34,7 +36,7 @@ class Postfix(Service):
                 files=postfix.files(args.host.settings),
                 health=postfix.health(args.host.settings),
                 requires=postfix.requires(args.host.settings),
-                after=[args.certificate, args.dovecot, args.signer],
+                after=[args.certificate, args.dovecot, *args.milters],
             ),
             opts,
         )

@@ -62,6 +62,8 @@ class Service(pulumi.ComponentResource):
     The files are staged one after another, so that a service holds one SSH connection at a time.
     """
 
+    staged: pulumi.Resource
+    """The last of its files is staged: the next service may use the connection."""
     applied: pulumi.Resource
     """Depend on it to run only once the daemon runs with this configuration and answers."""
 
@@ -71,6 +73,7 @@ class Service(pulumi.ComponentResource):
         files: list[ConfigFile | SecretFile] = [*args.files, *args.secret_files]
         for file in files:
             previous = [self._stage(name, args, file, after=previous)]
+        (self.staged,) = previous
         self.applied = command(
             f"{name}-apply",
             args.host.remote,

@@ -61,6 +61,11 @@ class Machine:
     """First label of the host name."""
 
     @property
+    def second_domain(self) -> str:
+        """A further domain the machine may serve, with a zone of its own."""
+        return f"second-{self.domain}"
+
+    @property
     def hostname(self) -> str:
         """Fully qualified host name, without a trailing dot."""
         return f"{self.host}.{self.domain}"
@@ -88,5 +93,10 @@ MACHINES: Final = {
 }
 OUTSIDE: Final = MACHINES["outside"]
 DEFAULT_MACHINES: Final = ("trixie", "outside")
-CLOUDFLARE_ZONES: Final = tuple(machine.domain for machine in MACHINES.values() if machine is not OUTSIDE)
+CLOUDFLARE_ZONES: Final = tuple(
+    domain
+    for machine in MACHINES.values()
+    if machine is not OUTSIDE
+    for domain in (machine.domain, machine.second_domain)
+)
 """Zones whose records are written through the Cloudflare API service."""

@@ -11,7 +11,7 @@ import smtplib
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -22,7 +22,8 @@ import dns.resolver
 from lab import addresses
 from model.constants import IMAPS, POP3S, SUBMISSIONS
 
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 40
+"""For one answer. Dovecot makes an address that failed to log in wait for up to 17 s (auth penalty)."""
 _Found = TypeVar("_Found")
 
 
@@ -85,8 +86,9 @@ def submit(account: Account, message: EmailMessage, *, port: int, envelope_from:
             client.send_message(message, from_addr=envelope_from)
 
 
-def imap_messages(account: Account, *, port: int = IMAPS) -> list[EmailMessage]:
-    """Read the INBOX over IMAP; port 143 upgrades by STARTTLS."""
+@contextmanager
+def imap_session(account: Account, *, port: int = IMAPS) -> Iterator[imaplib.IMAP4]:
+    """Log in over IMAP, and out at the end if the session still lives; port 143 upgrades by STARTTLS."""
     with lab_names():
         if port == IMAPS:
             client: imaplib.IMAP4 = imaplib.IMAP4_SSL(
@@ -94,17 +96,28 @@ def imap_messages(account: Account, *, port: int = IMAPS) -> list[EmailMessage]:
             )
         else:
             client = imaplib.IMAP4(account.host, port, timeout=TIMEOUT_SECONDS)
-        with client:
-            if port != IMAPS:
-                client.starttls(ssl_context=account.tls)
-            client.login(account.address, account.password)
-            client.select("INBOX", readonly=True)
-            _, found = client.search(None, "ALL")
-            messages = []
-            for number in found[0].split():
-                _, parts = client.fetch(number, "(RFC822)")
-                messages += [_parse(part[1]) for part in parts if isinstance(part, tuple)]
-            return messages
+    try:
+        if port != IMAPS:
+            client.starttls(ssl_context=account.tls)
+        client.login(account.address, account.password)
+        yield client
+    finally:
+        with suppress(imaplib.IMAP4.error, OSError):  # the server may have ended it
+            client.logout()
+        with suppress(OSError):
+            client.shutdown()
+
+
+def imap_messages(account: Account, *, port: int = IMAPS, folder: str = "INBOX") -> list[EmailMessage]:
+    """Read a folder over IMAP; port 143 upgrades by STARTTLS."""
+    with imap_session(account, port=port) as client:
+        client.select(folder, readonly=True)
+        _, found = client.search(None, "ALL")
+        messages = []
+        for number in found[0].split():
+            _, parts = client.fetch(number, "(RFC822)")
+            messages += [_parse(part[1]) for part in parts if isinstance(part, tuple)]
+        return messages
 
 
 def pop3_messages(account: Account, *, port: int = POP3S) -> list[EmailMessage]:

@@ -145,7 +145,8 @@ def reset(name: str) -> None:
         machines.remove(name)
         _start(name)
         if machine is not OUTSIDE:
-            cloudflare.delete_records(machine.domain)
+            for domain in (machine.domain, machine.second_domain):
+                cloudflare.delete_records(domain)
         if name == DEFAULT_MACHINES[0]:
             environment.forget_stack()
         machines.wait(name)

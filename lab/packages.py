@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,8 @@ REQUIRED: Final = (
     "util-linux",
 )
 """Packages the outer machine needs for the lab."""
+BROWSER: Final = ("chromium", "chromium-driver", "libnss3-tools")
+"""Packages of lab.browser, 135 MB, which only tests need."""
 
 _POLICY: Final = Path("/usr/sbin/policy-rc.d")
 _POLICY_TEXT: Final = (
@@ -37,18 +39,18 @@ _POLICY_TEXT: Final = (
 _SET_ASIDE: Final = Path("/usr/sbin/policy-rc.d.mailhost-lab")
 
 
-def missing() -> list[str]:
-    """Required packages that are not installed on the outer machine."""
+def missing(wanted: Sequence[str] = REQUIRED) -> list[str]:
+    """Packages that are not installed on the outer machine."""
     if shutil.which("dpkg-query") is None:
         raise LabError("the lab needs Debian 12 or newer (dpkg was not found on this machine)")
     done = subprocess.run(
-        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *REQUIRED],
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *wanted],
         capture_output=True,
         text=True,
         check=False,
     )
     installed = {line.split()[0] for line in done.stdout.splitlines() if line.endswith(" installed")}
-    return [name for name in REQUIRED if name not in installed]
+    return [name for name in wanted if name not in installed]
 
 
 def restore_policy() -> None:
@@ -73,10 +75,10 @@ def _services_off() -> Iterator[None]:
         restore_policy()
 
 
-def install_missing() -> None:
+def install_missing(wanted: Sequence[str] = REQUIRED) -> None:
     """Install what `missing()` names; their own services are neither started nor enabled for the next boot."""
     restore_policy()
-    names = missing()
+    names = missing(wanted)
     if not names:
         return
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *names]

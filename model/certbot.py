@@ -1,7 +1,8 @@
-"""The certificate's renewal: a hook that lets Postfix and Dovecot read the new one. Issuing it is a command."""
+"""The certificates' renewal: a hook that lets the daemons read the new one. Issuing them is a command."""
 
 from dataclasses import dataclass
 
+from model import constants
 from model.files import ConfigFile, render
 from model.settings import Settings
 
@@ -11,9 +12,12 @@ class HookContext:
     """What templates/letsencrypt/deploy-hook.j2 needs."""
 
     hostname: str
+    web_label: str
+    """First label of the web names' certificates; empty without a web server."""
 
 
 def files(settings: Settings) -> tuple[ConfigFile, ...]:
     """Return the deploy hook. No secrets."""
-    content = render("letsencrypt/deploy-hook.j2", HookContext(hostname=settings.hostname))
+    web_label = constants.WEB_LABELS[0] if settings.client_setup.enabled else ""
+    content = render("letsencrypt/deploy-hook.j2", HookContext(hostname=settings.hostname, web_label=web_label))
     return (ConfigFile(path="/etc/letsencrypt/renewal-hooks/deploy/mailhost", content=content, mode="0755"),)

@@ -9,6 +9,7 @@ IMAP: Final = 143  # RFC 9051
 IMAPS: Final = 993  # RFC 8314 §7.1
 POP3: Final = 110  # RFC 1939
 POP3S: Final = 995  # RFC 8314 §7.2
+MANAGESIEVE: Final = 4190  # RFC 5804 §1.8
 HTTP: Final = 80  # where ACME's http-01 challenge connects (RFC 8555 §8.3)
 HTTPS: Final = 443  # RFC 9110 §4.2.2
 
@@ -19,15 +20,42 @@ VMAIL: Final = "vmail"
 """System user and group that own all mail."""
 MAIL_DIR: Final = "/var/vmail"
 USERS_FILE: Final = "/etc/dovecot/users"
+LIBRARY: Final = "/usr/local/lib/mailhost"
+"""Programs of ours that daemons run."""
+DOVECOT_METRICS: Final = 9900
+"""Port of Dovecot's OpenMetrics page."""
+POSTFIX_METRICS: Final = 9154
+"""Port of the Postfix exporter's page."""
+HOST_METRICS: Final = 9910
+"""Port of the page of `mailhostctl metrics`: queue, certificates, services, disk, rspamd."""
 
 POSTFIX_QUEUE: Final = "/var/spool/postfix"
 """Postfix's queue directory and chroot. The sockets below are relative to it, as the daemons inside see them."""
 SASL_SOCKET: Final = "private/auth"
 LMTP_SOCKET: Final = "private/dovecot-lmtp"
 MILTER_SOCKET: Final = "opendkim/opendkim.sock"
+QUOTA_SOCKET: Final = "private/quota-status"
+"""Where Dovecot tells Postfix, in its policy protocol, whether a mailbox is full."""
+RSPAMD_SOCKET: Final = "rspamd/milter.sock"
+
+RSPAMD_LEARN_SOCKET: Final = "/run/rspamd/learn.sock"
+"""rspamd's controller for programs of the host: who may open the socket (group vmail) needs no password."""
+RSPAMD_CONTROLLER: Final = 11334
+"""TCP port of the controller on 127.0.0.1, open when there is a password for it."""
+REDIS_SOCKET: Final = "/run/redis/redis-server.sock"
+RESOLVER: Final = "127.0.0.1"
+"""Address of the host's own validating resolver, port 53."""
+CLAMAV_SOCKET: Final = "/run/clamav/clamd.ctl"
 
 LINEAGES: Final = "/etc/letsencrypt/live"
 """Where certbot keeps the current certificates, a folder per host name."""
+
+WEB_LABELS: Final = ("autoconfig", "autodiscover")
+"""Labels below each domain that mail programs ask: Mozilla's and Microsoft's. The first one names the certificate."""
+WEB_DOCUMENTS: Final = "/var/www/mailhost"
+"""What nginx serves: the documents of the client setup."""
+ACME_CHALLENGES: Final = "/var/www/mailhost-acme"
+"""Where certbot puts its answers to HTTP-01 challenges (RFC 8555 §8.3) while nginx holds port 80."""
 
 
 def certificate(hostname: str) -> str:

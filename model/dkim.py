@@ -13,6 +13,10 @@ _PEM: Final = re.compile(r"\s*-----BEGIN PUBLIC KEY-----([A-Za-z0-9+/=\s]+)-----
 # (RFC 3279 §2.3.1).
 _RSA: Final = bytes.fromhex("300d06092a864886f70d0101010500")
 
+# The whole of the two structures but for their last 32 octets, the key (RFC 8410 §4, §7): there are no parameters.
+_ED25519_PUBLIC: Final = bytes.fromhex("302a300506032b6570032100")
+_ED25519_PRIVATE: Final = bytes.fromhex("302e020100300506032b657004220420")
+
 
 def key_name(selector: str, domain: str) -> str:
     """Return the name of the key in DNS (RFC 6376 §3.6.2.1), which the signing tables use too."""
@@ -35,6 +39,41 @@ def key_record(public_key_pem: str) -> str:
     if _RSA not in der[:32]:
         raise ValueError("the DKIM public key is not an RSA key in PEM form (BEGIN PUBLIC KEY)")
     return f"v=DKIM1; h=sha256; k=rsa; p={base64.b64encode(der).decode('ascii')}"
+
+
+def ed25519_selector(selector: str) -> str:
+    """Return the name of the second key: verifiers find the algorithm in the record, people in its name."""
+    return f"{selector}-ed25519"
+
+
+def ed25519_record(public_key_pem: str) -> str:
+    """Return the text of the key record of an Ed25519 public key: its 32 octets, bare (RFC 8463 §4.2), unquoted.
+
+    Raises:
+        ValueError: not a PEM SubjectPublicKeyInfo of an Ed25519 key.
+    """
+    return f"v=DKIM1; h=sha256; k=ed25519; p={_bare(public_key_pem, 'PUBLIC', _ED25519_PUBLIC)}"
+
+
+def ed25519_seed(private_key_pem: str) -> str:
+    """Return an Ed25519 private key as rspamd reads it: its 32 octets in base64, one line. Secret.
+
+    Raises:
+        ValueError: not a PEM PKCS #8 private Ed25519 key; the key is not in the message.
+    """
+    return f"{_bare(private_key_pem, 'PRIVATE', _ED25519_PRIVATE)}\n"
+
+
+def _bare(pem: str, kind: str, prefix: bytes) -> str:
+    """Take the last 32 octets out of PEM, as base64."""
+    match = re.fullmatch(rf"\s*-----BEGIN {kind} KEY-----([A-Za-z0-9+/=\s]+)-----END {kind} KEY-----\s*", pem, re.A)
+    try:
+        der = base64.b64decode("".join(match[1].split()), validate=True) if match else b""
+    except binascii.Error:
+        der = b""
+    if not der.startswith(prefix) or len(der) != len(prefix) + 32:
+        raise ValueError(f"the second DKIM key is not an Ed25519 key in PEM form (BEGIN {kind} KEY)")
+    return base64.b64encode(der[-32:]).decode("ascii")
 
 
 def quoted(text: str) -> str:

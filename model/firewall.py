@@ -51,8 +51,9 @@ def ports(settings: Settings) -> tuple[Port, ...]:
         (on.imaps, constants.IMAPS, "IMAP, TLS"),
         (on.pop3, constants.POP3, "POP3, STARTTLS"),
         (on.pop3s, constants.POP3S, "POP3, TLS"),
+        (on.managesieve, constants.MANAGESIEVE, "ManageSieve, STARTTLS"),
         (True, constants.HTTP, "HTTP, certificate renewal"),
-        (settings.firewall.https, constants.HTTPS, "HTTPS"),
+        (settings.firewall.https or settings.client_setup.enabled, constants.HTTPS, "HTTPS"),
         *((True, number, "firewall.allow") for number in sorted(settings.firewall.allow)),
     )
     found: dict[int, Port] = {}

@@ -1,4 +1,4 @@
-"""OpenDKIM's files: which key signs which mail, and the socket Postfix asks through. Not the key itself."""
+"""OpenDKIM's files: which key signs which mail, and the socket Postfix asks through. Not the keys themselves."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -7,11 +7,22 @@ from typing import Final
 from model import constants
 from model.dkim import key_name
 from model.files import ConfigFile, render
-from model.settings import Settings
+from model.settings import ServedDomain, Settings
 
 SOCKET: Final = f"{constants.POSTFIX_QUEUE}/{constants.MILTER_SOCKET}"
 KEYS: Final = "/etc/dkimkeys"
 """Debian's folder for private keys, 0700 opendkim:opendkim."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningKey:
+    """One domain's key."""
+
+    name: str
+    """Its name in DNS, which ties the two tables together."""
+    domain: str
+    selector: str
+    private_key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +34,13 @@ class OpenDkimContext:
     trusted_hosts: str
     socket: str
     socket_dir: str
-    key_name: str
-    domain: str
-    selector: str
-    private_key: str
+    keys: tuple[SigningKey, ...]
     hostname: str
 
 
-def private_key_path(settings: Settings) -> str:
+def private_key_path(domain: ServedDomain) -> str:
     """Return where the private key lies on the host: one file per selector, so that a new one spares the old."""
-    return f"{KEYS}/{settings.domain}.{settings.dkim.selector}.private"
+    return f"{KEYS}/{domain.name}.{domain.selector}.private"
 
 
 def files(settings: Settings) -> tuple[ConfigFile, ...]:
@@ -43,10 +51,15 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
         trusted_hosts="/etc/opendkim/TrustedHosts",
         socket=SOCKET,
         socket_dir=str(PurePosixPath(SOCKET).parent),
-        key_name=key_name(settings.dkim.selector, settings.domain),
-        domain=settings.domain,
-        selector=settings.dkim.selector,
-        private_key=private_key_path(settings),
+        keys=tuple(
+            SigningKey(
+                name=key_name(domain.selector, domain.name),
+                domain=domain.name,
+                selector=domain.selector,
+                private_key=private_key_path(domain),
+            )
+            for domain in settings.served
+        ),
         hostname=settings.hostname,
     )
     templates = {

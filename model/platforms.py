@@ -17,6 +17,8 @@ class Platform:
     """`VERSION_ID=` of os-release."""
     dovecot: Literal["2.3", "2.4"]
     """Generation of Dovecot's configuration language: 2.4 refuses files of 2.3, and the reverse."""
+    search: Literal["dovecot-fts-xapian", "dovecot-flatcurve"] | None
+    """Package with Dovecot's full-text search, where the release has one that fits its Dovecot."""
 
     @property
     def title(self) -> str:
@@ -27,8 +29,11 @@ class Platform:
 PLATFORMS: Final[dict[Os, Platform]] = {
     platform.os: platform
     for platform in (
-        Platform(os="debian12", id="debian", version_id="12", dovecot="2.3"),  # Postfix 3.7, Dovecot 2.3.19
-        Platform(os="debian13", id="debian", version_id="13", dovecot="2.4"),  # Postfix 3.10, Dovecot 2.4.1
-        Platform(os="ubuntu24.04", id="ubuntu", version_id="24.04", dovecot="2.3"),  # Postfix 3.8, Dovecot 2.3.21
+        # Postfix 3.7, Dovecot 2.3.19
+        Platform(os="debian12", id="debian", version_id="12", dovecot="2.3", search="dovecot-fts-xapian"),
+        # Postfix 3.10, Dovecot 2.4.1
+        Platform(os="debian13", id="debian", version_id="13", dovecot="2.4", search="dovecot-flatcurve"),
+        # Postfix 3.8, Dovecot 2.3.21
+        Platform(os="ubuntu24.04", id="ubuntu", version_id="24.04", dovecot="2.3", search=None),
     )
 }

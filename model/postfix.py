@@ -6,6 +6,12 @@ from model import accounts, constants
 from model.files import ConfigFile, render
 from model.settings import Settings
 
+# Address maps, which Postfix reads as texthash (DATABASE_README): plain files, no postmap(1) afterwards.
+_MAPS = ("disabled_recipients", "sender_logins", "virtual_aliases", "virtual_domains", "virtual_mailboxes")
+
+_FILTER = f"unix:{constants.RSPAMD_SOCKET}"
+_LOGINS_PER_MINUTE = 60
+
 
 @dataclass(frozen=True, kw_only=True)
 class MainContext:
@@ -19,7 +25,13 @@ class MainContext:
     message_size_limit: int
     lmtp_socket: str
     sasl_socket: str
-    milter_socket: str
+    quota_socket: str
+    """Who knows which mailboxes are full; empty where none has a limit."""
+    filter_milter: str
+    """Who judges mail on port 25; empty for nobody."""
+    signer_milter: str
+    logins_per_minute: int
+    postscreen: bool
     certificate: str
     certificate_key: str
 
@@ -39,14 +51,20 @@ class MasterContext:
     """What templates/postfix/master.cf.j2 needs."""
 
     doors: tuple[Door, ...]
+    submission_milters: str
+    """Comma-separated, in the order they see the mail."""
+    postscreen: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapsContext:
-    """What the templates of the address maps need."""
+    """What the templates of the address maps need; see model/accounts.py."""
 
+    domains: tuple[str, ...]
     mailboxes: tuple[str, ...]
-    aliases: tuple[tuple[str, str], ...]
+    aliases: tuple[tuple[str, tuple[str, ...]], ...]
+    sender_logins: tuple[tuple[str, tuple[str, ...]], ...]
+    disabled: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +74,18 @@ class Nothing:
 
 def files(settings: Settings) -> tuple[ConfigFile, ...]:
     """Return everything Postfix reads. No file holds a secret."""
-    maps = MapsContext(mailboxes=accounts.mailboxes(settings), aliases=accounts.aliases(settings))
+    maps = MapsContext(
+        domains=tuple(domain.name for domain in settings.served),
+        mailboxes=accounts.mailboxes(settings),
+        aliases=accounts.aliases(settings),
+        sender_logins=accounts.sender_logins(settings),
+        disabled=accounts.disabled(settings),
+    )
     contents = {
         "main.cf": render("postfix/main.cf.j2", _main(settings)),
-        "master.cf": render("postfix/master.cf.j2", MasterContext(doors=_doors(settings))),
+        "master.cf": render("postfix/master.cf.j2", _master(settings)),
         "submission_header_checks": render("postfix/submission_header_checks.j2", Nothing()),
-        "virtual_aliases": render("postfix/virtual_aliases.j2", maps),
-        "virtual_mailboxes": render("postfix/virtual_mailboxes.j2", maps),
+        **{name: render(f"postfix/{name}.j2", maps) for name in _MAPS},
     }
     return tuple(ConfigFile(path=f"/etc/postfix/{name}", content=content) for name, content in contents.items())
 
@@ -92,9 +115,25 @@ def _main(settings: Settings) -> MainContext:
         message_size_limit=settings.message_size_limit,
         lmtp_socket=constants.LMTP_SOCKET,
         sasl_socket=constants.SASL_SOCKET,
-        milter_socket=constants.MILTER_SOCKET,
+        quota_socket=constants.QUOTA_SOCKET if settings.quotas else "",
+        filter_milter=_FILTER if settings.spam.enabled else "",
+        signer_milter=_signer(settings),
+        logins_per_minute=_LOGINS_PER_MINUTE,
+        postscreen=settings.smtp.postscreen,
         certificate=constants.certificate(settings.hostname),
         certificate_key=constants.certificate_key(settings.hostname),
+    )
+
+
+def _signer(settings: Settings) -> str:
+    return _FILTER if settings.dkim.signer == "rspamd" else f"unix:{constants.MILTER_SOCKET}"
+
+
+def _master(settings: Settings) -> MasterContext:
+    # The filter first: what it refuses for the sender's limit need not be signed. Once, where it signs too.
+    milters = dict.fromkeys([*([_FILTER] if settings.spam.enabled else []), _signer(settings)])
+    return MasterContext(
+        doors=_doors(settings), submission_milters=",".join(milters), postscreen=settings.smtp.postscreen
     )
 
 

@@ -10,15 +10,14 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-_SECRET: Final = frozenset({"sshPrivateKey", "mailboxes"})
+_SECRET: Final = frozenset({"controllerPassword", "mailboxes", "mailboxesKey", "password", "sshPrivateKey"})
 _LONGEST_SHOWN: Final = 80
 # How a required key is set; objects are set by path.
 _EXAMPLES: Final = {
     "domain": "pulumi config set domain example.com",
     "ipv4": "pulumi config set ipv4 <the host's public IPv4 address>",
     "hostKey": 'pulumi config set hostKey "ssh-ed25519 AAAA…"  (from: ssh-keyscan -t ed25519 HOST)',
-    "mailboxes": "pulumi config set --secret --path 'mailboxes[\"alice@example.com\"]' '{ARGON2ID}…'  "
-    "(from: doveadm pw -s ARGON2ID)",
+    "mailboxes": "make mailbox ADDRESS=alice@example.com",
 }
 # By pydantic's error type (<https://docs.pydantic.dev/latest/errors/validation_errors/>).
 _MESSAGES: Final = {
@@ -45,6 +44,14 @@ class SettingsError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
+class LocatedError(ValueError):
+    """Problems that a validator found in other fields than its own, as (place, problem)."""
+
+    def __init__(self, found: Iterable[tuple[str, str]]) -> None:
+        self.lines = tuple(f"{place}: {problem}" for place, problem in found)
+        super().__init__("\n".join(self.lines))
+
+
 def shown(value: object) -> str:
     """Quote a value for a message: one line, not long, and not at all when it looks like a key or a hash."""
     text = str(value)
@@ -68,8 +75,8 @@ def parse_objects(raw: Mapping[str, str], model: type[BaseModel]) -> tuple[dict[
             values[key] = text
             continue
         try:
-            value = json.loads(text, object_pairs_hook=_no_duplicates)
-        except _DuplicateKeyError as error:
+            value = json.loads(text, object_pairs_hook=no_duplicates)
+        except DuplicateKeyError as error:
             found.append(f"{key}: {error}")
         except (ValueError, RecursionError):
             value = None
@@ -87,9 +94,17 @@ def describe(error: ValidationError, model: type[BaseModel], skip: Collection[st
     """Say each error in a line; `skip` names top-level keys already reported."""
     lines: list[str] = []
     for detail in error.errors(include_url=False):
-        place = [str(part) for part in detail["loc"]]
+        # A key of an object is at fault itself: pydantic adds "[key]" to its place.
+        place = [str(part) for part in detail["loc"] if part != "[key]"]
+        # A default that a validator refuses comes with its field's name, everything else with its key.
+        if detail["type"] == "value_error" and place[0] in model.model_fields:
+            place[0] = model.model_fields[place[0]].alias or place[0]
         # A default that could not be computed follows from another field's error.
         if detail["type"] == "default_factory_not_called" or (detail["type"] == "missing" and place[0] in skip):
+            continue
+        elsewhere = detail.get("ctx", {}).get("error")
+        if isinstance(elsewhere, LocatedError):
+            lines += elsewhere.lines
             continue
         lines += [f"{'.'.join(place)}: {line}" for line in _sentences(detail, place, model)]
     return list(dict.fromkeys(lines))
@@ -102,7 +117,11 @@ def _sentences(detail: ErrorDetails, place: list[str], model: type[BaseModel]) -
     if kind == "missing":
         return [f"is missing; {_EXAMPLES.get(place[0], 'set it')}"]
     value = ""
-    if place[0] not in _SECRET and detail["input"] != "" and not isinstance(detail["input"], Mapping | BaseModel):
+    if (
+        not _SECRET.intersection(place)
+        and detail["input"] != ""
+        and not isinstance(detail["input"], Mapping | BaseModel)
+    ):
         value = f"{shown(detail['input'])} "
     if kind == "value_error":
         return [f"{value}{line}" for line in str(context["error"]).split("\n")]
@@ -121,9 +140,14 @@ def _unknown_key(place: list[str], model: type[BaseModel]) -> str:
 
 
 def _keys(place: list[str], model: type[BaseModel]) -> list[str]:
-    for part in place:
+    parts = iter(place)
+    for part in parts:
         field = next(field for field in model.model_fields.values() if field.alias == part)
-        model = typing.cast(type[BaseModel], field.annotation)
+        annotation = field.annotation
+        if typing.get_origin(annotation) is Mapping:
+            next(parts, None)  # the name of one of several
+            annotation = typing.get_args(annotation)[1]
+        model = typing.cast(type[BaseModel], annotation)
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
@@ -134,14 +158,20 @@ def _is_scalar(annotation: Any) -> bool:
     return origin is None and not (isinstance(annotation, type) and issubclass(annotation, BaseModel))
 
 
-class _DuplicateKeyError(ValueError):
-    pass
+class DuplicateKeyError(ValueError):
+    """An object in JSON text has a key twice."""
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON's pairs (`json.loads`, object_pairs_hook).
+
+    Raises:
+        DuplicateKeyError: a key stands there twice; it is named if it is an address.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
             label = shown(key) if "@" in key else "a key"
-            raise _DuplicateKeyError(f"{label} is listed twice; keep one")
-    return dict(pairs)
+            raise DuplicateKeyError(f"{label} is listed twice; keep one")
+        found[key] = value
+    return found

@@ -3,11 +3,24 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from model.client_setup import preferred, web_names
+from model.constants import MANAGESIEVE
 from model.dkim import key_name, key_record, quoted
-from model.settings import Settings
+from model.settings import ServedDomain, Settings
 
 MX_PREFERENCE: Final = 10
 """The only MX; the number leaves room on both sides for a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Srv:
+    """Where a service is (RFC 2782)."""
+
+    priority: int
+    """The lower one is preferred."""
+    weight: int
+    port: int
+    target: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +30,14 @@ class Record:
     key: str
     """Short unique name within the mail host, for resource names."""
     name: str
-    type: Literal["A", "AAAA", "MX", "TXT"]
+    type: Literal["A", "AAAA", "CNAME", "MX", "SRV", "TXT"]
     content: str
+    """Presentation form; Cloudflare makes it from `data` where that is set."""
     ttl: int
     """Seconds; 1 is Cloudflare's automatic."""
     priority: int | None = None
-    """Preference of an MX record."""
+    """Preference of an MX record, priority of an SRV record."""
+    data: Srv | None = None
 
 
 def address(settings: Settings) -> tuple[Record, ...]:
@@ -38,11 +53,21 @@ def address(settings: Settings) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def mx(settings: Settings) -> Record:
+def early(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return what may be known of a domain before its mail works: its policies, and the names for a web server."""
+    return spf(settings, domain), dmarc(settings, domain), *client_names(settings, domain)
+
+
+def invitation(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return what sends servers and mail programs here."""
+    return mx(settings, domain), *client_services(settings, domain)
+
+
+def mx(settings: Settings, domain: ServedDomain) -> Record:
     """Return the record that invites mail (RFC 5321 §5.1)."""
     return Record(
         key="mx",
-        name=settings.domain,
+        name=domain.name,
         type="MX",
         content=settings.hostname,
         ttl=settings.dns.ttl,
@@ -50,27 +75,74 @@ def mx(settings: Settings) -> Record:
     )
 
 
-def spf(settings: Settings) -> Record:
+def spf(settings: Settings, domain: ServedDomain) -> Record:
     """Return who may send for the domain (RFC 7208): this host, by address, which costs a verifier no look-up."""
     hosts = f"ip4:{settings.ipv4}" + (f" ip6:{settings.ipv6}" if settings.ipv6 else "")
-    return _record(settings, "spf", settings.domain, "TXT", quoted(f"v=spf1 {hosts} -all"))
+    return _record(settings, "spf", domain.name, "TXT", quoted(f"v=spf1 {hosts} -all"))
 
 
-def dmarc(settings: Settings) -> Record:
-    """Return the policy for mail that fails both SPF and DKIM (RFC 7489 §6.3), with reports to the postmaster."""
-    text = f"v=DMARC1; p={settings.dmarc.policy}; rua=mailto:postmaster@{settings.domain}"
-    return _record(settings, "dmarc", f"_dmarc.{settings.domain}", "TXT", quoted(text))
+def dmarc(settings: Settings, domain: ServedDomain) -> Record:
+    """Return the policy for mail that fails both SPF and DKIM (RFC 7489 §6.3), with reports to the postmaster.
+
+    The domain's own postmaster: reports to another domain need a record there that accepts them (§7.1).
+    """
+    text = f"v=DMARC1; p={domain.dmarc}; rua=mailto:postmaster@{domain.name}"
+    return _record(settings, "dmarc", f"_dmarc.{domain.name}", "TXT", quoted(text))
 
 
-def dkim(settings: Settings, public_key_pem: str) -> Record:
-    """Return the record of the DKIM key.
+def dkim(settings: Settings, domain: ServedDomain, public_key_pem: str) -> Record:
+    """Return the record of the domain's DKIM key.
 
     Raises:
         ValueError: the key is not an RSA public key in PEM form.
     """
-    name = key_name(settings.dkim.selector, settings.domain)
+    name = key_name(domain.selector, domain.name)
     return _record(settings, "dkim", name, "TXT", quoted(key_record(public_key_pem)))
 
 
-def _record(settings: Settings, key: str, name: str, kind: Literal["A", "AAAA", "TXT"], content: str) -> Record:
+def client_names(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return the names that mail programs make from an address to ask for its settings; see model/client_setup.py.
+
+    An alias each: one record whatever address families the host has.
+    """
+    if not settings.client_setup.enabled:
+        return ()
+    return tuple(
+        _record(settings, name.partition(".")[0], name, "CNAME", settings.hostname) for name in web_names(domain.name)
+    )
+
+
+def client_services(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return where the domain's services for mail programs are (RFC 6186, RFC 8314 §5.1, RFC 5804 §1.8).
+
+    Only the best door of each protocol, since a program that knows SRV records knows TLS, and each record is one more
+    to plan for every domain. What is off has none: RFC 6186 §3.4 would let "." say so, but a program that finds nothing
+    does the same as one that finds that.
+    """
+    if not settings.client_setup.enabled:
+        return ()
+    found = [(door.service, door.port, _PRIORITY[door.protocol]) for door in preferred(settings)]
+    if settings.services.managesieve:
+        found.append(("sieve", MANAGESIEVE, 0))
+    return tuple(
+        Record(
+            key=f"srv-{service}",
+            name=f"_{service}._tcp.{domain.name}",
+            type="SRV",
+            content=f"{priority} 1 {port} {settings.hostname}",
+            ttl=settings.dns.ttl,
+            priority=priority,
+            data=Srv(priority=priority, weight=1, port=port, target=settings.hostname),
+        )
+        for service, port, priority in found
+    )
+
+
+# RFC 6186 §3.3: where both are offered, the lower priority is preferred.
+_PRIORITY: Final = {"imap": 0, "pop3": 10, "smtp": 0}
+
+
+def _record(
+    settings: Settings, key: str, name: str, kind: Literal["A", "AAAA", "CNAME", "TXT"], content: str
+) -> Record:
     return Record(key=key, name=name, type=kind, content=content, ttl=settings.dns.ttl)

@@ -5,7 +5,8 @@ import inspect
 import itertools
 import sys
 import typing
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -14,14 +15,17 @@ from model import settings
 
 _HEAD = """# Configuration
 
-<!-- Made by `python -m model.reference` from model/settings.py; do not edit. -->
+<!-- Made by `python -m model.reference` from model/settings.py and model/options.py; do not edit. -->
 
 Keys of the namespace `mailhost`, set with `pulumi config set KEY VALUE`; a key with a dot needs `--path`, a secret one
-`--secret`. A wrong value, or a key that is not listed here, stops the preview with a message.
+`--secret`. NAME and ADDRESS stand for a domain and a mail address, which a path takes in brackets and quotation marks:
+`'domains["example.org"].selector'`. A wrong value, or a key that is not listed here, stops the preview with a message.
 
 | key | default | meaning |
 |---|---|---|
 """
+
+_PLACEHOLDERS: Final = {"domains": "NAME", "mailboxes": "ADDRESS"}
 
 
 def markdown() -> str:
@@ -42,7 +46,18 @@ def rows(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str]]
         if typing.get_origin(field.annotation) is typing.Literal:
             text = f"{text.rstrip('.')}: {', '.join(str(choice) for choice in typing.get_args(field.annotation))}"
         found.append((key, _default(field, derived), f"{text.rstrip('.')}."))
+        each = _each(field)
+        if each:
+            found += rows(each, f"{key}.{_PLACEHOLDERS[name]}.")
     return found
+
+
+def _each(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of each value where a field holds several by name."""
+    if typing.get_origin(field.annotation) is not Mapping:
+        return None
+    _, value = typing.get_args(field.annotation)
+    return value if isinstance(value, type) and issubclass(value, BaseModel) else None
 
 
 def _default(field: FieldInfo, derived: str) -> str:
@@ -50,8 +65,10 @@ def _default(field: FieldInfo, derived: str) -> str:
         return "**required**"
     if derived:
         return derived.rstrip(".")
-    value: Any = field.default
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value not in (None, ()) else "none"
+    value: Any = {} if field.default_factory is dict else field.default
+    return (
+        f"`{str(value).lower() if isinstance(value, bool) else value}`" if value not in (None, (), {}, "") else "none"
+    )
 
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:

@@ -6,29 +6,18 @@ from them. Values of secrets are SecretStr and never appear in an error.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from model import problems, syntax
+from model import constants, mailbox_file, options, problems, routes, syntax
+from model.options import Address, Domain, Hostname, Mailbox, MailDomain
 from model.platforms import PLATFORMS, Os, Platform
 from model.problems import SettingsError
 
-__all__ = ["Acme", "Dkim", "Dmarc", "Dns", "Firewall", "Services", "Settings", "SettingsError", "Ssh", "load"]
-
-LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
-LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+__all__ = ["ServedDomain", "Settings", "SettingsError", "load"]
 
 # Hashes as Dovecot stores them, whole: anything else in a mailbox's value is taken for a password in the clear.
 _HASHES = (
@@ -39,175 +28,99 @@ _HASHES = (
 )
 # KiB. Dovecot's auth process may use 256 MiB in all, and a hash that needs as much never matches (tried with 2.3, 2.4).
 _MOST_MEMORY = 131_072
-_HASH_FIX = "make one with: doveadm pw -s ARGON2ID  (or -s BLF-CRYPT), and store it with --secret"
-_TTLS = range(60, 86_400 + 1)
-_TTL_AUTOMATIC = 1
-_PEM = re.compile(
-    r"-----BEGIN ((?:OPENSSH|RSA|EC) )?PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END \1?PRIVATE KEY-----\n", re.A
-)
-_OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
-_UNENCRYPTED = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"  # magic, NUL, cipher name "none" (OpenSSH's PROTOCOL.key)
+_HASH_FIX = "`make mailbox` asks for a password and stores its hash"
 
 
-def _private_key(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value().replace("\r\n", "\n").strip() + "\n"
-    if not _PEM.fullmatch(text):
-        raise ValueError(
-            "is not a private key file; store it with: pulumi config set --secret sshPrivateKey < ~/.ssh/deploy_key "
-            "(without a passphrase), or leave it out to use the SSH agent"
-        )
-    if text.startswith(_OPENSSH) and not text.startswith(_OPENSSH + _UNENCRYPTED):
-        raise ValueError("has a passphrase, and nobody is there to type it; give a key without, or use the SSH agent")
-    return SecretStr(text)
-
-
-def _https(value: str) -> str:
-    # RFC 8555 §6.1: HTTPS always. The characters are those of RFC 3986 that need no quoting in a command line.
-    if not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?", value):
-        raise ValueError(f"is not an https:// directory URL, such as {LETS_ENCRYPT}")
-    return value
-
-
-def _mailboxes(value: object) -> dict[str, SecretStr]:
-    """Read {address: hash}. Collects every problem; a value is never quoted, a key only if it looks like an address."""
+def _mailboxes(value: object) -> dict[str, Mailbox]:
+    """Read {address: hash or Mailbox}. Collects every problem; quotes no value, and a key only if it is an address."""
     if not isinstance(value, Mapping):
         raise ValueError('must be an object {"address": "password hash"}')  # noqa: TRY004 - pydantic wants ValueError
     if not value:
         raise ValueError('is empty; give at least one {"address": "password hash"}')
     found: list[str] = []
-    boxes: dict[str, SecretStr] = {}
-    for number, (key, secret) in enumerate(value.items(), start=1):
+    boxes: dict[str, Mailbox] = {}
+    for number, (key, given) in enumerate(value.items(), start=1):
         try:
             address = syntax.mail_address(str(key))
         except ValueError as error:
             label = problems.shown(key) if "@" in str(key) else f"entry {number}"
             found.append(f"{label} {error}")
             continue
-        text = secret.get_secret_value() if isinstance(secret, SecretStr) else secret
-        hashed = _hash(text) if isinstance(text, str) else None
         if address in boxes:
             found.append(f"{address} is listed twice (case does not matter); keep one")
-        elif not hashed:
-            found.append(f"the value of {address} is not an ARGON2ID or BLF-CRYPT hash (not shown); {_HASH_FIX}")
-        elif int(hashed.groupdict().get("memory", 0)) > _MOST_MEMORY:
-            found.append(
-                f"the hash of {address} needs more memory than Dovecot has; make it with m={_MOST_MEMORY} or less"
-            )
-        else:
-            boxes[address] = SecretStr(hashed[0])
+            continue
+        try:
+            boxes[address] = mailbox(address, given)
+        except ValueError as error:
+            found += str(error).split("\n")
     if found:
         raise ValueError("\n".join(found))
     return boxes
 
 
-def _hash(text: str) -> re.Match[str] | None:
-    return next((match for pattern in _HASHES if (match := pattern.fullmatch(text))), None)
+def mailbox(address: str, given: object) -> Mailbox:
+    """Read one mailbox: a password hash, or an object with one.
+
+    Raises:
+        ValueError: every problem, one per line; the password is not in it.
+    """
+    try:
+        box = Mailbox.model_validate(given if isinstance(given, Mapping | Mailbox) else {"password": given})
+    except ValidationError as error:
+        # `from None`: what pydantic was given is secret.
+        raise ValueError("\n".join(f"{address}: {line}" for line in problems.describe(error, Mailbox))) from None
+    problem = _hash_problem(box.password.get_secret_value())
+    if problem:
+        raise ValueError(f"the password of {address} {problem}")
+    return box
 
 
-Domain = Annotated[str, AfterValidator(syntax.registrable_domain)]
-Hostname = Annotated[str, AfterValidator(syntax.domain_name)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+def _hash_problem(text: str) -> str:
+    """Say what is wrong with a password hash, without showing it; nothing when it is right."""
+    hashed = next((match for pattern in _HASHES if (match := pattern.fullmatch(text))), None)
+    if not hashed:
+        return f"is not an ARGON2ID or BLF-CRYPT hash (not shown); {_HASH_FIX}"
+    if int(hashed.groupdict().get("memory", 0)) > _MOST_MEMORY:
+        return f"needs more memory than Dovecot has; make it with m={_MOST_MEMORY} or less"
+    return ""
 
 
-def _camel(name: str) -> str:
-    # Pydantic's own to_camel makes pop3S of pop3s.
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
+def _names_once(value: object) -> object:
+    """Refuse an object with two keys that mean the same name: of two entries one would be lost in silence."""
+    if not isinstance(value, Mapping):
+        return value
+    seen: dict[str, object] = {}
+    twice = []
+    for key in value:
+        try:
+            name = syntax.mail_address(key) if "@" in key else syntax.domain_name(key)
+        except (ValueError, TypeError):
+            continue  # the key's own validator says it better
+        if name in seen:
+            twice.append(f"{name} is listed twice, as {problems.shown(seen[name])} and {problems.shown(key)}; keep one")
+        seen[name] = key
+    if twice:
+        raise ValueError("\n".join(twice))
+    return value
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=_camel,
-        hide_input_in_errors=True,
-        validate_default=True,
-    )
+def _targets(value: object) -> object:
+    """Read a single target as a list of one."""
+    return (value,) if isinstance(value, str) else value
 
 
-class Ssh(_Model):
-    """How the program reaches the host."""
+@dataclass(frozen=True, kw_only=True)
+class ServedDomain:
+    """One domain this host serves, everything about it decided."""
 
-    host: Annotated[str, AfterValidator(syntax.host)] = ""
-    """Address or name to connect to; default: ipv4."""
-    port: Port = 22
-    """TCP port of sshd. The firewall allows it before anything else."""
-    user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "root"
-    """Account to log in as; any other than root needs sudo without a password."""
-
-
-class Dns(_Model):
-    """What goes into the zone."""
-
-    ttl: int = 3600
-    """Seconds a resolver may keep a record: 60 to 86400, or 1 for Cloudflare's automatic."""
-    zone_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
-    """Cloudflare zone id; default: the zone is found by the domain's name."""
-    apex: bool = True
-    """Publish A and AAAA records for the domain itself too. Set it to false when a web site lives there."""
-
-    @field_validator("ttl")
-    @classmethod
-    def _cloudflare_range(cls, ttl: int) -> int:
-        if ttl != _TTL_AUTOMATIC and ttl not in _TTLS:
-            raise ValueError("is no TTL Cloudflare accepts; write 60 to 86400 seconds, or 1 for automatic")
-        return ttl
+    name: str
+    zone_id: str | None
+    selector: str
+    dmarc: Literal["none", "quarantine", "reject"]
+    catch_all: str | None
 
 
-class Dkim(_Model):
-    """The signature under every outgoing mail (RFC 6376)."""
-
-    selector: Annotated[str, AfterValidator(syntax.selector)] = "mail"
-    """Name of the key in the zone: <selector>._domainkey.<domain>."""
-    bits: Literal[2048, 3072, 4096] = 2048
-    """Size of the RSA key in bits; verifiers must support up to 4096 (RFC 8301 §3.2)."""
-
-
-class Dmarc(_Model):
-    """What others shall do with mail that claims the domain and fails SPF and DKIM (RFC 7489)."""
-
-    policy: Literal["none", "quarantine", "reject"] = "quarantine"
-    """The published p=."""
-
-
-class Acme(_Model):
-    """Who issues the certificate (RFC 8555)."""
-
-    server: Annotated[str, AfterValidator(_https)] = LETS_ENCRYPT
-    """Directory URL of the ACME server."""
-    contact: Annotated[str, AfterValidator(lambda value: value and syntax.mail_address(value))] = ""
-    """Mail address for the ACME account; default: postmaster@<domain>."""
-    staging: bool = False
-    """Use Let's Encrypt's staging server: its certificates are not trusted, its rate limits generous."""
-
-
-class Services(_Model):
-    """Which doors are open to mail clients. Port 25 always is."""
-
-    imap: bool = True
-    """IMAP with STARTTLS required, port 143."""
-    imaps: bool = True
-    """IMAP with TLS from the start, port 993."""
-    pop3: bool = True
-    """POP3 with STARTTLS required, port 110."""
-    pop3s: bool = True
-    """POP3 with TLS from the start, port 995."""
-    submission: bool = True
-    """Submission with STARTTLS required, port 587."""
-    submissions: bool = True
-    """Submission with TLS from the start, port 465."""
-
-
-class Firewall(_Model):
-    """Ports beside those of the services that are on."""
-
-    https: bool = True
-    """Open port 443, for a web server beside the mail host."""
-    allow: tuple[Port, ...] = ()
-    """Further TCP ports to open."""
-
-
-class Settings(_Model):
+class Settings(options.Model):
     """One mail host."""
 
     domain: Domain
@@ -222,34 +135,79 @@ class Settings(_Model):
     """Public IPv6 address of the host. Set it only when its PTR record names the host; without it mail is IPv4 only."""
     host_key: Annotated[str, AfterValidator(syntax.host_key)]
     """The host's public ed25519 SSH key, one line. There is no trust on first use."""
-    ssh: Ssh = Ssh.model_construct()
+    ssh: options.Ssh = options.Ssh.model_construct()
     """How the program reaches the host."""
-    ssh_private_key: Annotated[SecretStr, AfterValidator(_private_key)] | None = None
+    ssh_private_key: Annotated[SecretStr, AfterValidator(options.private_key)] | None = None
     """Private SSH key (secret); default: the SSH agent."""
-    mailboxes: Annotated[Mapping[str, SecretStr], BeforeValidator(_mailboxes)]
-    """Password hash of each mailbox, by address (secret): {ARGON2ID}… or {BLF-CRYPT}…."""
+    domains: Annotated[Mapping[Domain, MailDomain], BeforeValidator(_names_once)] = Field(default_factory=dict)
+    """Further domains, by name, and what differs for one (the first domain may be named here too)."""
+    mailboxes: Annotated[Mapping[str, Mailbox], BeforeValidator(_mailboxes)]
+    """The mailboxes by address: a password hash (secret), {ARGON2ID}… or {BLF-CRYPT}…, or an object with a password."""
+    mailboxes_key: SecretStr | None = None
+    """Key (secret) of the mailbox file mailboxes.<stack>.json, which `make mailbox` makes for a list."""
+    aliases: Annotated[
+        Mapping[Address, Annotated[tuple[Address, ...], BeforeValidator(_targets)]], BeforeValidator(_names_once)
+    ] = Field(default_factory=dict)
+    """Addresses without a mailbox, and where their mail goes: one address or a list, here or elsewhere."""
     postmaster: str = Field(default_factory=lambda data: _default_postmaster(data["domain"], data["mailboxes"]))
     """Mailbox that receives mail to postmaster@, abuse@ and root, and DMARC reports; default: postmaster@<domain> if
     that is a mailbox, else the only mailbox."""
-    dns: Dns = Dns()
+    dns: options.Dns = options.Dns()
     """What goes into the zone."""
-    dkim: Dkim = Dkim()
-    """The DKIM key."""
-    dmarc: Dmarc = Dmarc()
+    dmarc: options.Dmarc = options.Dmarc()
     """The DMARC policy."""
-    acme: Acme = Acme()
+    acme: options.Acme = options.Acme()
     """The certificate's issuer."""
-    services: Services = Services()
+    storage: options.Storage = options.Storage()
+    """How mail is kept."""
+    sieve: options.Sieve = options.Sieve()
+    """Filters of users."""
+    spam: options.Spam = options.Spam()
+    """Spam filtering."""
+    dkim: options.Dkim = options.Dkim()
+    """The DKIM key."""
+    smtp: options.Smtp = options.Smtp()
+    """Port 25."""
+    limits: options.Limits = options.Limits()
+    """How much one account may do."""
+    ban: options.Ban = options.Ban()
+    """Who is shut out."""
+    metrics: options.Metrics = options.Metrics()
+    """What monitoring reads."""
+    services: options.Services = options.Services()
     """Which services are on."""
-    firewall: Firewall = Firewall()
+    client_setup: options.ClientSetup = options.ClientSetup()
+    """How mail programs find their settings."""
+    firewall: options.Firewall = options.Firewall()
     """Further open ports."""
     message_size_limit: Annotated[int, Field(ge=1_048_576, le=1_073_741_824)] = 52_428_800
     """Largest message accepted, in bytes, as sent on the wire (attachments grow by a third)."""
 
     @property
+    def served(self) -> tuple[ServedDomain, ...]:
+        """Every domain this host serves: the first one first, the others by name."""
+        names = [self.domain, *sorted(name for name in self.domains if name != self.domain)]
+        return tuple(self._served_domain(name) for name in names)
+
+    def _served_domain(self, name: str) -> ServedDomain:
+        own = self.domains.get(name, MailDomain())
+        return ServedDomain(
+            name=name,
+            zone_id=own.zone_id or (self.dns.zone_id if name == self.domain else None),
+            selector=own.selector or self.dkim.selector,
+            dmarc=own.dmarc or self.dmarc.policy,
+            catch_all=own.catch_all,
+        )
+
+    @property
     def platform(self) -> Platform:
         """The host's operating system in detail."""
         return PLATFORMS[self.os]
+
+    @property
+    def quotas(self) -> bool:
+        """Whether any mailbox has a limit."""
+        return bool(self.storage.quota or any(mailbox.quota for mailbox in self.mailboxes.values()))
 
     @field_validator("hostname")
     @classmethod
@@ -265,24 +223,36 @@ class Settings(_Model):
     @classmethod
     def _ssh_host(cls, ssh: Any, info: ValidationInfo) -> Any:
         """The address the world uses is the address the operator uses, unless said otherwise."""
-        given = ssh.model_dump() if isinstance(ssh, Ssh) else ssh
+        given = ssh.model_dump() if isinstance(ssh, options.Ssh) else ssh
         if not isinstance(given, dict) or given.get("host"):
             return given
         return {**given, "host": info.data.get("ipv4", "192.0.2.1")}
 
     @field_validator("mailboxes")
     @classmethod
-    def _served(cls, mailboxes: Mapping[str, SecretStr], info: ValidationInfo) -> Mapping[str, SecretStr]:
+    def _served(cls, mailboxes: Mapping[str, Mailbox], info: ValidationInfo) -> Mapping[str, Mailbox]:
         domain = info.data.get("domain")
-        strangers = [address for address in mailboxes if domain and address.rpartition("@")[2] != domain]
+        served = {domain, *info.data.get("domains", ())}
+        strangers = [address for address in mailboxes if domain and address.rpartition("@")[2] not in served]
         if strangers:
             raise ValueError(
                 "\n".join(
-                    f"{address} is not in {domain}, the domain this host serves; use …@{domain}"
+                    f"{address} is in no domain this host serves; use …@{domain}, or add its domain to domains"
                     for address in strangers
                 )
             )
         return MappingProxyType(dict(sorted(mailboxes.items())))
+
+    @field_validator("aliases")
+    @classmethod
+    def _arrives(cls, aliases: Mapping[str, tuple[str, ...]], info: ValidationInfo) -> Mapping[str, tuple[str, ...]]:
+        """Check where all mail goes, once everything that decides it is known."""
+        if {"domain", "domains", "mailboxes"} <= info.data.keys():
+            served = {info.data["domain"]: MailDomain(), **info.data["domains"]}
+            found = [*routes.problems(served, info.data["mailboxes"], aliases)]
+            if found:
+                raise problems.LocatedError(found)
+        return aliases
 
     @field_validator("postmaster")
     @classmethod
@@ -294,40 +264,141 @@ class Settings(_Model):
             )
         postmaster = syntax.mail_address(postmaster)
         if mailboxes is not None and postmaster not in mailboxes:
-            raise ValueError(f"is not a mailbox; choose one of {', '.join(mailboxes)}")
+            few = [*mailboxes][:10]
+            raise ValueError(
+                f"is not a mailbox; choose one of {', '.join(few)}{'…' if len(mailboxes) > len(few) else ''}"
+            )
+        if mailboxes is not None and not mailboxes[postmaster].enabled:
+            raise ValueError(
+                "is disabled, and postmaster's mail must arrive (RFC 5321 §4.5.1); enable it or name another"
+            )
         return postmaster
+
+    @field_validator("dkim")
+    @classmethod
+    def _served_domains(cls, dkim: options.Dkim, info: ValidationInfo) -> options.Dkim:
+        if {"domain", "hostname", "domains"} <= info.data.keys():
+            names = info.data["domain"], info.data["hostname"]
+            found = [*routes.domain_problems(info.data["domains"], *names, dkim.selector)]
+            if found:
+                raise problems.LocatedError(found)
+        return dkim
+
+    @field_validator("dkim")
+    @classmethod
+    def _signed(cls, dkim: options.Dkim, info: ValidationInfo) -> options.Dkim:
+        spam = info.data.get("spam")
+        if dkim.signer == "rspamd" and spam and not spam.enabled:
+            raise ValueError("has signer rspamd, which needs spam.enabled; switch it on or let opendkim sign")
+        return dkim
+
+    @field_validator("limits")
+    @classmethod
+    def _counted(cls, limits: options.Limits, info: ValidationInfo) -> options.Limits:
+        spam = info.data.get("spam")
+        if limits.enabled and spam and not spam.enabled:
+            raise ValueError("needs spam.enabled, because rspamd counts; set limits.enabled to false too")
+        return limits
+
+    @field_validator("services")
+    @classmethod
+    def _filtered(cls, services: options.Services, info: ValidationInfo) -> options.Services:
+        sieve = info.data.get("sieve")
+        if not sieve or sieve.enabled or not services.managesieve:
+            return services
+        if "managesieve" in services.model_fields_set:
+            raise ValueError("has managesieve on, which needs sieve.enabled; switch one of them")
+        return services.model_copy(update={"managesieve": False})
+
+    @field_validator("client_setup")
+    @classmethod
+    def _found(cls, client_setup: options.ClientSetup, info: ValidationInfo) -> options.ClientSetup:
+        on = info.data.get("services")
+        if not on or not client_setup.enabled:
+            return client_setup
+        useful = (on.imap or on.imaps or on.pop3 or on.pop3s) and (on.submission or on.submissions)
+        if not useful and "enabled" in client_setup.model_fields_set:
+            raise ValueError(
+                "needs a service to read mail with and one to send it; switch some of services on, or set "
+                "clientSetup.enabled to false"
+            )
+        served = {info.data.get("domain"), *info.data.get("domains", ())}
+        web = {f"{label}.{name}" for label in constants.WEB_LABELS for name in served}
+        taken = sorted(web & {info.data.get("hostname"), *served})
+        if useful and taken:
+            raise ValueError(
+                f"needs {taken[0]} for mail programs, which is the host name or a domain already; "
+                "choose another one, or set clientSetup.enabled to false"
+            )
+        return client_setup if useful else client_setup.model_copy(update={"enabled": False})
 
     @field_validator("acme")
     @classmethod
-    def _acme_defaults(cls, acme: Acme, info: ValidationInfo) -> Acme:
-        if acme.staging and "server" in acme.model_fields_set and acme.server != LETS_ENCRYPT_STAGING:
+    def _acme_defaults(cls, acme: options.Acme, info: ValidationInfo) -> options.Acme:
+        if acme.staging and "server" in acme.model_fields_set and acme.server != options.LETS_ENCRYPT_STAGING:
             raise ValueError("has both server and staging; staging means Let's Encrypt's own, so leave one out")
-        server = LETS_ENCRYPT_STAGING if acme.staging else acme.server
+        server = options.LETS_ENCRYPT_STAGING if acme.staging else acme.server
         contact = acme.contact or f"postmaster@{info.data.get('domain', 'example.com')}"
         return acme.model_copy(update={"server": server, "contact": contact})
 
 
-def _default_postmaster(domain: str, mailboxes: Mapping[str, SecretStr]) -> str:
+def _default_postmaster(domain: str, mailboxes: Mapping[str, Mailbox]) -> str:
     usual = f"postmaster@{domain}"
     if usual in mailboxes:
         return usual
     return next(iter(mailboxes)) if len(mailboxes) == 1 else ""
 
 
-def load(raw: Mapping[str, str]) -> Settings:
+def load(raw: Mapping[str, str], *, listed: str | None = None) -> Settings:
     """Check a stack's configuration and return it as Settings.
 
     Args:
         raw: values by key without the namespace; scalars as text, objects as JSON text (as Pulumi keeps them).
+        listed: the stack's mailbox file (model/mailbox_file.py), if it has one.
 
     Raises:
         SettingsError: every problem found, one per line; values of secrets are not in it.
     """
     values, found = problems.parse_objects(raw, Settings)
     try:
+        values |= _with_listed(values, listed)
+    except SettingsError as error:
+        found += error.problems
+    skip = raw.keys() - values.keys() | ({"mailboxes"} if listed is not None else set())
+    try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError([*found, *problems.describe(error, Settings, skip=raw.keys() - values.keys())]) from None
+        raise SettingsError([*found, *problems.describe(error, Settings, skip=skip)]) from None
     if found:
         raise SettingsError(found)
     return settings
+
+
+def _with_listed(values: Mapping[str, Any], listed: str | None) -> dict[str, Any]:
+    """Return the mailboxes of the configuration together with those of the mailbox file; nothing without a file."""
+    key = values.get("mailboxesKey")
+    if listed is None and key:
+        raise SettingsError(
+            [
+                "mailboxesKey: is set, but the mailbox file mailboxes.<stack>.json is missing; bring it back from the "
+                "repository (to start anew without it: pulumi config rm mailboxesKey)"
+            ]
+        )
+    if listed is None:
+        return {}
+    if not key:
+        raise SettingsError(
+            ["mailboxesKey: is missing, and the mailbox file cannot be read without; bring the stack's settings back"]
+        )
+    boxes = mailbox_file.opened(listed, key)
+    own = values.get("mailboxes", {})
+    twice = [address for address in own if address in boxes]
+    if twice:
+        raise SettingsError(
+            [
+                f"mailboxes: {address} stands in the configuration and in the mailbox file; "
+                f"keep one: pulumi config rm --path 'mailboxes[\"{address}\"]'"
+                for address in twice
+            ]
+        )
+    return {"mailboxes": {**own, **boxes}}

@@ -9,6 +9,7 @@ import binascii
 import importlib.util
 import ipaddress
 import re
+from functools import lru_cache
 from pathlib import Path
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -25,17 +26,17 @@ _KEY_PREFIX = b"\0\0\0\x0bssh-ed25519\0\0\0 "  # RFC 8709 §4: string "ssh-ed255
 _KEY_OCTETS = 32
 _MAX_DOMAIN = 253  # RFC 1035 §2.3.4: 255 octets on the wire
 _MAX_LOCAL_PART = 64  # RFC 5321 §4.5.3.1.1
+_MAX_ADDRESS = 254  # RFC 5321 §4.5.3.1.3: a path of 256 with its brackets
 
 
+@lru_cache(maxsize=4096)
 def domain_name(value: str) -> str:
-    """Return the domain in lower case.
+    """Return the domain in lower case, an internationalised one as A-labels (RFC 5891 §4).
 
     Raises:
         ValueError: not a domain name of letters, digits and hyphens with at least two labels (RFC 1123 §2.1).
     """
-    name = value.lower()
-    if not name.isascii():
-        raise ValueError(f"has letters outside ASCII; {_a_label_hint(name)}")
+    name = (value if value.isascii() else _a_labels(value)).lower()
     if name.endswith("."):
         raise ValueError("ends with a dot; leave the dot out")
     labels = name.split(".")
@@ -89,6 +90,10 @@ def mail_address(value: str) -> str:
     local, at, domain = value.lower().rpartition("@")
     if not at:
         raise ValueError("is not a mail address; write it like alice@example.com")
+    if not local.isascii():
+        raise ValueError(
+            "has letters outside ASCII before the @, which most mail servers refuse (RFC 6531); write it without"
+        )
     if "+" in local:
         raise ValueError("has a '+', which starts an address extension; name the mailbox without it")
     if len(local) > _MAX_LOCAL_PART or not _LOCAL_PART.fullmatch(local) or ".." in local:
@@ -96,9 +101,12 @@ def mail_address(value: str) -> str:
             f"is not a usable mail address; write at most {_MAX_LOCAL_PART} letters, digits and . _ - before the @"
         )
     try:
-        return f"{local}@{domain_name(domain)}"
+        address = f"{local}@{domain_name(domain)}"
     except ValueError as error:
         raise ValueError(f"has a domain that {error}") from None
+    if len(address) > _MAX_ADDRESS:
+        raise ValueError(f"is longer than the {_MAX_ADDRESS} characters SMTP has for an address; choose a shorter one")
+    return address
 
 
 def selector(value: str) -> str:
@@ -180,6 +188,33 @@ def host(value: str) -> str:
             raise ValueError("is neither an IP address nor a host name") from None
 
 
+def ip_address(value: str) -> str:
+    """Return an IP address of either family in its canonical form.
+
+    Raises:
+        ValueError: a name, or malformed.
+    """
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        raise ValueError("is not an IP address; write 127.0.0.1, or an address that the host has") from None
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        raise ValueError("has a zone (%), so it is valid on one link only; leave the zone out")
+    return str(address)
+
+
+def network(value: str) -> str:
+    """Return an IP address or a network in CIDR notation, of either family.
+
+    Raises:
+        ValueError: neither.
+    """
+    try:
+        return str(ipaddress.ip_network(value) if "/" in value else ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("is neither an IP address nor a network such as 192.0.2.0/24") from None
+
+
 def host_key(value: str) -> str:
     """Return type and key of one public key line, without its comment: it means nothing, and a key stays one key.
 
@@ -204,11 +239,14 @@ def host_key(value: str) -> str:
     return f"{_KEY_TYPE} {words[1]}"
 
 
-def _a_label_hint(name: str) -> str:
+def _a_labels(name: str) -> str:
+    import idna  # noqa: PLC0415 - 20 ms, which few need
+
     try:
-        return f"write it as {name.encode('idna').decode('ascii')}"
-    except UnicodeError:
-        return "write its xn-- form"
+        # UTS 46 maps what people type, such as capital letters, to what may be registered.
+        return idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
+    except idna.IDNAError:
+        raise ValueError("is not an internationalised domain name (RFC 5891); write it as it is registered") from None
 
 
 def _u_label(label: str) -> str:

@@ -8,17 +8,23 @@ import argparse
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from mailhostctl import deployers
 from mailhostctl.paths import Root
 from mailhostctl.system import ADMIN_PATH, MailhostError, say
 
 if TYPE_CHECKING:
+    from mailhostctl.certificate import Issuer
     from mailhostctl.transaction import Transaction
 
-SERVICE_NAMES = ("accounts", "certificate", "dovecot", "firewall", "opendkim", "postfix")
+SERVICE_NAMES = (
+    *("accounts", "antivirus", "certificate", "digest", "dovecot", "fail2ban", "firewall", "metrics", "nginx"),
+    *("opendkim", "postfix", "redis", "resolver", "rspamd"),
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminated)
     try:
+        if arguments.command in _DEPLOYING:
+            deployers.record(root)
         _COMMANDS[arguments.command](root, arguments)
         sys.stdout.flush()
     except MailhostError as error:
@@ -66,10 +74,10 @@ def _uninstall(root: Root, arguments: argparse.Namespace) -> None:
     install.uninstall(root, arguments.upload)
 
 
-def _packages(root: Root, arguments: argparse.Namespace) -> None:
+def _packages(root: Root, _arguments: argparse.Namespace) -> None:
     from mailhostctl import packages
 
-    for line in packages.install(root, arguments.names):
+    for line in packages.install(root, sys.stdin.read().split()):
         print(line)
 
 
@@ -104,7 +112,7 @@ def _transaction(root: Root, arguments: argparse.Namespace) -> Transaction:
     from mailhostctl.services import SERVICES
     from mailhostctl.transaction import Transaction
 
-    return Transaction(root=root, service=SERVICES[arguments.service])
+    return Transaction(root=root, service=replace(SERVICES[arguments.service], root=root))
 
 
 def _generations(root: Root, arguments: argparse.Namespace) -> None:
@@ -124,22 +132,57 @@ def _status(root: Root, _arguments: argparse.Namespace) -> None:
 def _check(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import selfcheck
 
-    selfcheck.check(root, hostname=arguments.hostname, domain=arguments.domain, selector=arguments.selector)
+    selfcheck.check(root, hostname=arguments.hostname, keys=sys.stdin.read())
 
 
 def _certificate(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import certificate
 
-    certificate.obtain(root, arguments.hostname, server=arguments.server, contact=arguments.contact)
+    certificate.obtain(root, arguments.hostname, _issuer(arguments))
     print(arguments.hostname)
+
+
+def _certificates(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import certificate
+
+    for name in certificate.obtain_all(root, sys.stdin.read(), _issuer(arguments)):
+        print(name)
+
+
+def _issuer(arguments: argparse.Namespace) -> Issuer:
+    from mailhostctl.certificate import Issuer
+
+    return Issuer(server=arguments.server, contact=arguments.contact, webroot=arguments.webroot)
+
+
+def _retire_certificates(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import certificate
+
+    certificate.retire_all(root, arguments.webroot)
 
 
 def _wait_dns(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import resolver
 
-    value = sys.stdin.read().rstrip("\n") if arguments.value == "-" else arguments.value
-    resolver.wait(root, arguments.name, arguments.type, value, zone=arguments.zone, timeout=arguments.timeout)
-    print(arguments.name, arguments.type, value)
+    wanted = resolver.read(sys.stdin.read())
+    resolver.wait(root, wanted, timeout=arguments.timeout)
+    for one in wanted:
+        print(one, one.value)
+
+
+def _metrics(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import metrics
+
+    if arguments.http:
+        metrics.serve(root, sys.stdin.buffer, sys.stdout.buffer)
+    else:
+        sys.stdout.write(metrics.page(root))
+
+
+def _digest(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import metrics
+
+    metrics.send(metrics.digest(root, arguments.to))
 
 
 _COMMANDS = {
@@ -155,8 +198,16 @@ _COMMANDS = {
     "status": _status,
     "check": _check,
     "certificate": _certificate,
+    "certificates": _certificates,
+    "retire-certificates": _retire_certificates,
     "wait-dns": _wait_dns,
+    "metrics": _metrics,
+    "digest": _digest,
 }
+
+
+_DEPLOYING = {"packages", "stage", "apply", "rollback"}
+"""Whoever runs these over SSH is never banned."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,8 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--sha256", required=True, metavar="HEX", help="digest the copy must have")
     added = command("uninstall", "remove this program and its state")
     added.add_argument("--upload", type=Path, metavar="FILE", help="the copy it was installed from, removed too")
-    added = command("packages", "install Debian packages in one transaction, starting nothing")
-    added.add_argument("names", nargs="+", metavar="NAME")
+    command("packages", "install the Debian packages named on stdin in one transaction, starting nothing")
     added = command("stage", "keep the content on stdin for a later apply", service=True)
     added.add_argument("path", metavar="PATH")
     added.add_argument("--mode", default="0644")
@@ -188,19 +238,23 @@ def _parser() -> argparse.ArgumentParser:
     command("remove", "stop a service and put back what was there before", service=True)
     command("generations", "list the generations kept of a service", service=True)
     command("status", "show each service: generation, files, unit")
-    added = command("check", "check the whole mail host from inside")
-    for option in ("--hostname", "--domain", "--selector"):
-        added.add_argument(option, required=True, metavar="NAME")
+    added = command("check", "check the whole mail host from inside, and each DKIM key on stdin: DOMAIN SELECTOR")
+    added.add_argument("--hostname", required=True, metavar="NAME")
     added = command("certificate", "obtain the certificate of a host name, or keep the one there is")
     added.add_argument("hostname", metavar="HOSTNAME")
-    added.add_argument("--server", required=True, metavar="URL", help="directory of the ACME server")
-    added.add_argument("--contact", required=True, metavar="MAIL")
-    added = command("wait-dns", "wait until every authoritative name server answers with a value")
-    added.add_argument("name", metavar="NAME")
-    added.add_argument("type", metavar="TYPE", choices=("A", "AAAA", "MX", "TXT"))
-    added.add_argument("value", metavar="VALUE", help="- reads it from stdin")
-    added.add_argument("--zone", required=True)
+    issued = [added, command("certificates", "the same for each line of names on stdin, the first of which names it")]
+    for added in issued:
+        added.add_argument("--server", required=True, metavar="URL", help="directory of the ACME server")
+        added.add_argument("--contact", required=True, metavar="MAIL")
+        added.add_argument("--webroot", default="", metavar="FOLDER", help="of the web server; default: there is none")
+    added = command("retire-certificates", "renew no more what certificates has obtained")
+    added.add_argument("--webroot", required=True, metavar="FOLDER")
+    added = command("wait-dns", "wait until every authoritative name server answers with the records on stdin")
     added.add_argument("--timeout", type=float, default=300, metavar="SECONDS")
+    added = command("metrics", "show queue, certificates, services, disk and rspamd's figures as Prometheus reads them")
+    added.add_argument("--http", action="store_true", help="answer the HTTP request on stdin, for a systemd socket")
+    added = command("digest", "mail a summary of the last 24 hours")
+    added.add_argument("--to", required=True, metavar="ADDRESS")
     return parser
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from mailhostctl import dns, resolver
 from mailhostctl.system import MailhostError, run
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PATIENCE = 20.0
 """Seconds a service has to become healthy after it was told of new files."""
 SMTP = 25
+HTTPS = 443
 ANSWER = 5.0
 """Seconds one answer may take."""
 
@@ -80,8 +82,8 @@ def _failed(health: Iterable[str]) -> list[tuple[str, Unhealthy | OSError]]:
 def check(probe: str) -> None:
     """Runs one probe, such as `tcp 25 220`; raises `Unhealthy` or `OSError`, and `MailhostError` for an unknown one."""
     kind, _, rest = probe.partition(" ")
-    if kind == "unit":
-        if run(["systemctl", "is-active", "--quiet", rest]).code != 0:
+    if kind in _ACTIVE:
+        if run([*_ACTIVE[kind], rest]).code != 0:
             raise Unhealthy("is not active")
     elif kind == "unix":
         with socket.socket(socket.AF_UNIX) as client:
@@ -105,6 +107,10 @@ def check(probe: str) -> None:
             if port == SMTP:
                 _smtp_configuration(client)
             _goodbye(client, port)
+    elif kind == "resolver":
+        _resolver(rest)
+    elif kind == "https":
+        _https(probe, rest)
     else:
         raise MailhostError(f"health probe {probe!r}: unknown kind")
 
@@ -116,11 +122,14 @@ def connect(port: int) -> socket.socket:
 
 @contextlib.contextmanager
 def secured(probe: str) -> Iterator[SSLSocket]:
-    """A TLS connection as a `tls` or `starttls-…` probe describes it. The certificate is not judged here."""
+    """A TLS connection as a `tls`, `starttls-…` or `https` probe describes it. The certificate is not judged here."""
     import ssl  # noqa: PLC0415 -- costs 25 ms, which most commands need not pay
 
     kind, _, rest = probe.partition(" ")
-    port, _ = _port(probe, rest)
+    if kind == "https":
+        name, port = page_name(probe), HTTPS
+    else:
+        name, port = None, _port(probe, rest)[0]
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -129,16 +138,46 @@ def secured(probe: str) -> Iterator[SSLSocket]:
             _expect(plain, expected)
             if command:
                 plain.sendall(command)
-        with context.wrap_socket(plain) as client:
+        with context.wrap_socket(plain, server_hostname=name) as client:
             yield client
 
 
+def _resolver(address: str) -> None:
+    """Whether a resolver finds the root's name servers: it has a way out, and what it validates is right."""
+    try:
+        reply = resolver.query(address, resolver.Question(name=".", kind="NS", recursive=True))
+    except resolver.NoAnswerError as error:
+        raise Unhealthy(str(error)) from None
+    if reply.rcode or not reply.answers:
+        raise Unhealthy(f"answers {dns.RCODES.get(reply.rcode, reply.rcode)} for the root's name servers")
+
+
+def _https(probe: str, page: str) -> None:
+    """Whether the web server has a page."""
+    name, _, path = page.partition("/")
+    with secured(probe) as client:
+        client.sendall(f"GET /{path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        status = client.recv(200).decode(errors="replace").partition("\r\n")[0]
+    if status.split()[1:2] != ["200"]:
+        raise Unhealthy(f"answers {status!r}")
+
+
+def page_name(probe: str) -> str:
+    """Host name of an `https NAME/PATH` probe."""
+    name, slash, _ = probe.removeprefix("https ").partition("/")
+    if not slash:
+        raise MailhostError(f"health probe {probe!r}: must be https NAME/PATH")
+    return name
+
+
+_ACTIVE = {"unit": ("systemctl", "is-active", "--quiet"), "jail": ("fail2ban-client", "status")}
 _STARTTLS = {
     "starttls-smtp": (("220", b"EHLO localhost\r\n"), ("250", b"STARTTLS\r\n"), ("220", b"")),  # RFC 3207
     "starttls-imap": (("* OK", b"a STARTTLS\r\n"), ("a OK", b"")),  # RFC 9051 6.2.1
     "starttls-pop3": (("+OK", b"STLS\r\n"), ("+OK", b"")),  # RFC 2595 4
+    "starttls-sieve": (('"IMPLEMENTATION"', b"STARTTLS\r\n"), ("OK", b"")),  # RFC 5804 2.2
 }
-_QUIT = {25: b"QUIT\r\n", 465: b"QUIT\r\n", 587: b"QUIT\r\n", 110: b"QUIT\r\n", 995: b"QUIT\r\n"}
+_QUIT = {25: b"QUIT\r\n", 465: b"QUIT\r\n", 587: b"QUIT\r\n", 110: b"QUIT\r\n", 995: b"QUIT\r\n", 4190: b"LOGOUT\r\n"}
 
 
 def _smtp_configuration(client: socket.socket) -> None:
@@ -168,12 +207,15 @@ def _expect(client: socket.socket, prefix: str) -> None:
 
 
 def _reply(client: socket.socket) -> str:
-    """Reads one reply, all of its lines when it is a multi-line SMTP one (RFC 5321 4.2.1); at most 200 characters."""
+    """Reads one reply, at most 200 characters of it.
+
+    It is all there when its last line is neither `250-…` (SMTP, RFC 5321 4.2.1) nor `"…"` (ManageSieve, RFC 5804 1.3).
+    """
     reply = b""
     deadline = time.monotonic() + ANSWER
     while True:
         lines = reply.split(b"\r\n")
-        if len(lines) > 1 and lines[-2][3:4] != b"-":
+        if len(lines) > 1 and lines[-2][3:4] != b"-" and lines[-2][:1] != b'"':
             break
         received = client.recv(4096)
         if not received or len(reply) > 65536 or time.monotonic() > deadline:  # noqa: PLR2004 -- a greeting is short

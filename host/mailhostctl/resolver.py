@@ -13,7 +13,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mailhostctl import dns
@@ -54,33 +54,84 @@ class Server:
         return f"{self.name} ({self.address})"
 
 
-def wait(root: Root, name: str, kind: str, value: str, *, zone: str, timeout: float, port: int = 53) -> None:
-    """Returns when every reachable address of every name server of `zone` answers `name` `kind` with `value`.
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A record that shall be visible at every name server of its zone."""
+
+    zone: str
+    name: str
+    kind: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.kind}"
+
+
+def read(text: str) -> list[Wanted]:
+    """Records from lines of `ZONE NAME TYPE VALUE`; raises `MailhostError` for anything else."""
+    wanted = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split(maxsplit=3)
+        if len(words) < 4 or words[2] not in dns.TYPES:  # noqa: PLR2004 -- as above
+            raise MailhostError(f"wait-dns: line {number} is not ZONE NAME TYPE VALUE")
+        wanted.append(Wanted(zone=words[0], name=words[1], kind=words[2], value=words[3]))
+    return wanted
+
+
+def wait(root: Root, wanted: Sequence[Wanted], *, timeout: float, port: int = 53) -> None:
+    """Returns when every reachable address of every name server of a record's zone answers with it, for all records.
 
     `timeout` in seconds is for all of it. Raises `MailhostError` telling what each server said last. An address in a
     family this host has no route for is left out; at least one must answer.
     """
-    for text in (name, zone):
+    for text in (text for one in wanted for text in (one.name, one.zone)):
         try:
             dns.encode_name(text)
         except ValueError as error:
             raise MailhostError(f"wait-dns: {error}") from None
-    expected = _normalised(kind, value)
+    expected = {one: _normalised(one.kind, one.value) for one in wanted}
     deadline = time.monotonic() + timeout
-    pending = _servers(root, zone, deadline, port)
-    say(f"waiting for {name} {kind} at {', '.join(map(str, pending))}")
-    question = Question(name=name, kind=kind, recursive=False)
+    servers = {zone: _servers(root, zone, deadline, port) for zone in dict.fromkeys(one.zone for one in wanted)}
+    pending = [(one, server) for one in wanted for server in servers[one.zone]]
+    for known in dict.fromkeys(map(tuple, servers.values())):
+        here = [str(one) for one in wanted if tuple(servers[one.zone]) == known]
+        more = f" and {len(here) - 3} more" if len(here) > 3 else ""  # noqa: PLR2004 -- a line stays readable
+        say(f"waiting for {', '.join(here[:3])}{more} at {', '.join(map(str, known))}")
     pause = 0.1
     while True:
-        said = {server: _ask(server, question, expected, port) for server in pending}
-        pending = [server for server, wrong in said.items() if wrong]
+        said = _round(pending, expected, deadline, port)
+        pending = list(said)
         if not pending:
             return
         if time.monotonic() + pause > deadline:
-            lines = [f"  {server}: {wrong}" for server, wrong in said.items() if wrong]
-            raise MailhostError("\n".join([f"{name} {kind}: not everywhere after {timeout:.0f} s", *lines]))
+            lines = []
+            for one in dict.fromkeys(one for one, _ in said):
+                lines.append(f"{one}: not everywhere after {timeout:.0f} s")
+                lines += [f"  {server}: {wrong}" for (other, server), wrong in said.items() if other == one]
+            raise MailhostError("\n".join(lines))
         time.sleep(pause)
         pause = min(pause * 1.5, 2.0)
+
+
+def _round(
+    pending: list[tuple[Wanted, Server]], expected: dict[Wanted, str], deadline: float, port: int
+) -> dict[tuple[Wanted, Server], str]:
+    """Asks each question once; returns what is wrong. A server that does not answer one is not asked the others."""
+    said: dict[tuple[Wanted, Server], str] = {}
+    silent: dict[Server, str] = {}
+    for one, server in pending:
+        wrong = silent.get(server, "")
+        if not wrong and said and time.monotonic() > deadline:
+            wrong = "was not asked in time"
+        if not wrong:
+            try:
+                question = Question(name=one.name, kind=one.kind, recursive=False)
+                wrong = _ask(server, question, expected[one], port)
+            except NoAnswerError as error:
+                wrong = silent[server] = str(error)
+        if wrong:
+            said[one, server] = wrong
+    return said
 
 
 def _normalised(kind: str, value: str) -> str:
@@ -96,17 +147,16 @@ def _normalised(kind: str, value: str) -> str:
         if kind == "MX":
             preference, exchange = value.split()
             return f"{int(preference)} {exchange.rstrip('.').lower()}"
+        if kind in {"CNAME", "NS"}:
+            return value.rstrip(".").lower()
     except ValueError:
         raise MailhostError(f"wait-dns: {value!r} is not the value of an {kind} record") from None
     return value
 
 
 def _ask(server: Server, question: Question, expected: str, port: int) -> str:
-    """What is wrong with a server's answer; empty when it has the value."""
-    try:
-        reply = query(server.address, question, port=port)
-    except NoAnswerError as error:
-        return str(error)
+    """What is wrong with a server's answer; empty when it has the value. Raises `NoAnswerError`."""
+    reply = query(server.address, question, port=port)
     wanted = (question.kind, _key(question.name))
     values = [record.value for record in reply.answers if (record.type, record.name) == wanted]
     if expected in values:

@@ -1,8 +1,8 @@
-"""Looks at the mail host from inside: each service, its files, what it answers, its certificate, its signature key."""
+"""Looks at the mail host from inside: each service, its files, what it answers, its certificate, its signature keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mailhostctl import durable, generations, probes
@@ -45,9 +45,15 @@ class _Finding:
     wrong: str = ""
 
 
-def check(root: Root, *, hostname: str, domain: str, selector: str) -> None:
-    """Prints one stable `ok …` line per thing that is right; raises `MailhostError` naming all that is not."""
-    findings = list(_findings(root, hostname, domain, selector))
+def check(root: Root, *, hostname: str, keys: str) -> None:
+    """Prints one stable `ok …` line per thing that is right; raises `MailhostError` naming all that is not.
+
+    `keys` holds a line `DOMAIN SELECTOR` for each DKIM key.
+    """
+    pairs = [tuple(line.split()) for line in keys.splitlines()]
+    if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 -- as above
+        raise MailhostError("check: a line on stdin is not DOMAIN SELECTOR")
+    findings = list(_findings(root, hostname, pairs))
     for finding in findings:
         if not finding.wrong:
             print(f"ok {finding.what}")
@@ -56,7 +62,7 @@ def check(root: Root, *, hostname: str, domain: str, selector: str) -> None:
         raise MailhostError("\n".join(["not all is well:", *failed]))
 
 
-def _findings(root: Root, hostname: str, domain: str, selector: str) -> Iterator[_Finding]:
+def _findings(root: Root, hostname: str, keys: Sequence[tuple[str, ...]]) -> Iterator[_Finding]:
     served = []
     for name, service in SERVICES.items():
         state = root.service(name)
@@ -70,16 +76,21 @@ def _findings(root: Root, hostname: str, domain: str, selector: str) -> Iterator
         for probe in generations.load(state, number).health:
             wrong = probes.failures((probe,))
             yield _Finding(what=f"{name} {probe}", wrong=wrong[0].removeprefix(f"{probe}: ") if wrong else "")
-            if probe.startswith(("tls ", "starttls-")) and not wrong:
+            if probe.startswith(("tls ", "starttls-", "https ")) and not wrong:
                 served.append(probe)
     certificate = f"/etc/letsencrypt/live/{hostname}/cert.pem"
     yield _certificate(root, certificate, hostname)
     for probe in served:
-        yield _served(root, certificate, probe)
-    yield _command(
-        f"DKIM key {selector} of {domain}",
-        ["opendkim-testkey", "-d", domain, "-s", selector, "-k", f"/etc/dkimkeys/{domain}.{selector}.private"],
-    )
+        name = probes.page_name(probe) if probe.startswith("https ") else hostname
+        own = f"/etc/letsencrypt/live/{name}/cert.pem"
+        if name != hostname:
+            yield _certificate(root, own, name)
+        yield _served(root, own, probe)
+    for domain, selector in keys:
+        yield _command(
+            f"DKIM key {selector} of {domain}",
+            ["opendkim-testkey", "-d", domain, "-s", selector, "-k", f"/etc/dkimkeys/{domain}.{selector}.private"],
+        )
 
 
 def _command(what: str, command: list[str]) -> _Finding:
@@ -101,12 +112,12 @@ def _served(root: Root, path: str, probe: str) -> _Finding:
     """The served certificate is the one in the file: a renewal that no daemon has loaded shows here."""
     import ssl  # noqa: PLC0415 -- costs 25 ms, which most commands need not pay
 
-    kind, port = probe.split()[:2]
-    what = f"certificate served on {port}"
+    kind, place = probe.split()[:2]
+    what = f"certificate served {'for' if kind == 'https' else 'on'} {place.partition('/')[0]}"
     data = durable.read(root.live(path).resolve())
     if data is None:
         return _Finding(what=what, wrong=f"{path} does not exist")
-    with probes.secured(f"{kind} {port}") as client:
+    with probes.secured(f"{kind} {place}") as client:
         served = client.getpeercert(binary_form=True)
     if served != ssl.PEM_cert_to_DER_cert(data.decode()):
         return _Finding(what=what, wrong=f"is not the one in {path}; reload the service")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mailhostctl import validate
+from mailhostctl import containment, deployers, validate
+from mailhostctl.paths import Root
 from mailhostctl.system import MailhostError, must, run
 
 
@@ -19,6 +19,8 @@ class Service:
     name: str
     unit: str = ""
     check: Callable[[validate.Candidate], None] = lambda _candidate: None
+    root: Root = field(default_factory=lambda: Root(base=Path("/")))
+    """Where its live files are."""
 
     def validate(self, candidate: validate.Candidate) -> None:
         """Raises `MailhostError` in the daemon's own words when it would refuse the candidate."""
@@ -37,6 +39,19 @@ class Service:
 
     def deactivate(self) -> None:
         """Stops the service, also after a reboot. Repeating it is fine."""
+
+
+class Accounts(Service):
+    """Dovecot reads the users file anew by itself; what a disabled mailbox has left behind must be ended."""
+
+    def fingerprint(self) -> str:
+        """The users file as it is: who could log in."""
+        users = self.root.live(validate.USERS)
+        return users.read_text(errors="replace") if users.is_file() else ""
+
+    def activate(self, before: str) -> None:
+        """Ends sessions and deletes queued mail of mailboxes that are shut now."""
+        containment.follow(before, self.fingerprint())
 
 
 class Daemon(Service):
@@ -96,7 +111,59 @@ class Timer(Daemon):
 
 
 class Dovecot(Daemon):
-    """Dovecot reads all of its configuration again on reload."""
+    """Dovecot reads all of its configuration again on reload. Beside it: compiled filters, and a watcher of users'."""
+
+    scripts = Path("/etc/dovecot/sieve")
+    filters = ("junk", "learn-ham", "learn-spam")  # others there are not ours
+    watcher = "mailhost-filter-errors.path"
+    plugins = Path("/usr/lib/dovecot")
+
+    def reload_is_enough(self, before: str) -> bool:
+        """When it runs, and no plugin came since it started: it refuses the settings of one it does not know."""
+        del before
+        return self.active() and not self._has_new_plugins()
+
+    def _has_new_plugins(self) -> bool:
+        started = run(["systemctl", "show", "--timestamp=unix", "-P", "ExecMainStartTimestamp", self.unit]).out
+        seconds = started.strip().removeprefix("@")
+        folders = [self.plugins, *(path for path in self.plugins.rglob("*") if path.is_dir())]
+        # What dpkg unpacks keeps the age it had in the package; the folder's own is the host's.
+        changed = max((path.stat().st_ctime for path in folders if path.exists()), default=0.0)
+        return seconds.isdigit() and changed > int(seconds)
+
+    def activate(self, before: str) -> None:
+        """Compiles the host's filters first: users' processes, which run them, could not keep the result there."""
+        for script in (self.scripts / f"{name}.sieve" for name in self.filters):
+            if script.exists():
+                # Without -c it would ask the running daemon, which still has the former configuration.
+                must(["sievec", "-c", "/etc/dovecot/dovecot.conf", str(script)])
+            else:
+                script.with_suffix(".svbin").unlink(missing_ok=True)
+        super().activate(before)
+        # It comes and goes with Dovecot, but a reload starts nothing, and where its file is gone nothing would stop it.
+        verb = "start" if Path("/etc/systemd/system", self.watcher).exists() else "stop"
+        done = run(["systemctl", verb, self.watcher])
+        if verb == "start" and done.code != 0:
+            raise MailhostError(f"systemctl start {self.watcher}: {done.said}")
+
+    def deactivate(self) -> None:
+        """Takes what was compiled away too."""
+        super().deactivate()
+        for name in self.filters:
+            (self.scripts / f"{name}.svbin").unlink(missing_ok=True)
+
+
+class Nginx(Daemon):
+    """nginx reads all of its configuration, and the certificates, again on reload."""
+
+    def reload_is_enough(self, before: str) -> bool:
+        """When it runs."""
+        del before
+        return self.active()
+
+
+class Fail2ban(Daemon):
+    """fail2ban takes its jails anew on reload, and keeps its bans. Stopping it lifts them."""
 
     def reload_is_enough(self, before: str) -> bool:
         """When it runs."""
@@ -129,6 +196,57 @@ class Postfix(Daemon):
         super().deactivate()
 
 
+class Antivirus(Daemon):
+    """freshclam and clamd, which systemd starts only once there are signatures (ConditionPathExistsGlob=)."""
+
+    scanner = ("clamav-daemon.socket", "clamav-daemon.service")
+
+    def activate(self, before: str) -> None:
+        """Restarts clamd too: it is the one that reads the file."""
+        super().activate(before)
+        must(["systemctl", "enable", "--quiet", *self.scanner])
+        must(["systemctl", "restart", *self.scanner])
+
+    def deactivate(self) -> None:
+        """Stops both."""
+        super().deactivate()
+        if run(["systemctl", "cat", *self.scanner]).code == 0:
+            must(["systemctl", "disable", "--quiet", "--now", *self.scanner])
+
+
+class Metrics(Daemon):
+    """The Postfix exporter, the rsyslog it reads, and the socket of our own page."""
+
+    page = "mailhost-metrics.socket"
+    log = ("syslog.socket", "rsyslog.service")
+    rule = "/etc/rsyslog.d/00-mailhost.conf"
+
+    def active(self) -> bool:
+        """Whether all of them do their work."""
+        return super().active() and all(
+            run(["systemctl", "is-active", "--quiet", unit]).code == 0 for unit in (self.page, "rsyslog.service")
+        )
+
+    def activate(self, before: str) -> None:
+        """Starts rsyslog with its new rule; at first the journal, which has to be told that there is one."""
+        if not self.active():
+            must(["systemctl", "try-restart", "systemd-journald.service"])
+        must(["systemctl", "enable", "--quiet", "rsyslog.service", self.page])
+        must(["systemctl", "restart", "rsyslog.service"])
+        super().activate(before)
+        must(["systemctl", "restart", self.page])
+
+    def deactivate(self) -> None:
+        """Stops rsyslog too where it only ran for the exporter: our rule lets it write nothing else."""
+        super().deactivate()
+        rule = self.root.live(self.rule)
+        only = rule.is_file() and rule.read_text().endswith("*.* stop\n")
+        units = (self.page, *(self.log if only else ()))
+        for unit in units:
+            if run(["systemctl", "cat", unit]).code == 0:
+                must(["systemctl", "disable", "--quiet", "--now", unit])
+
+
 class Firewall(Service):
     """ufw: not a process but rules in the kernel, loaded again at boot by ufw.service."""
 
@@ -154,33 +272,27 @@ class Firewall(Service):
 
 
 def ssh_connection() -> list[tuple[str, int]]:
-    """(server address, port) of the SSH connection we were called through; empty when there is none.
-
-    sudo drops SSH_CONNECTION from the environment, so the parents' environments are looked at too.
-    """
-    environment = os.environ.get("SSH_CONNECTION", "")
-    process = os.getppid()
-    while not environment and process > 1:
-        try:
-            raw = Path(f"/proc/{process}/environ").read_bytes()
-            status = Path(f"/proc/{process}/stat").read_text()
-        except OSError:
-            break
-        found = [item for item in raw.split(b"\0") if item.startswith(b"SSH_CONNECTION=")]
-        environment = found[0].partition(b"=")[2].decode() if found else ""
-        process = int(status.rpartition(")")[2].split()[1])
-    words = environment.split()
-    return [(words[2], int(words[3]))] if len(words) == 4 and words[3].isdigit() else []  # noqa: PLR2004 -- sshd(8)
+    """(server address, port) of the SSH connection we were called through; empty when there is none."""
+    words = deployers.ssh_client_and_server()
+    return [(words[2], int(words[3]))] if words else []
 
 
 SERVICES: dict[str, Service] = {
     service.name: service
     for service in (
-        Service("accounts", check=validate.accounts),
+        Accounts("accounts", check=validate.accounts),
+        Antivirus("antivirus", "clamav-freshclam.service", validate.antivirus),
         Timer("certificate", "certbot.timer"),
+        Daemon("digest", "mailhost-digest.timer", validate.units),
         Dovecot("dovecot", "dovecot.service", validate.dovecot),
+        Fail2ban("fail2ban", "fail2ban.service", validate.fail2ban),
         Firewall("firewall", "ufw.service"),
+        Metrics("metrics", "prometheus-postfix-exporter.service", validate.metrics),
+        Nginx("nginx", "nginx.service", validate.nginx),
         Daemon("opendkim", "opendkim.service", validate.opendkim),
         Postfix("postfix", "postfix.service", validate.postfix),
+        Daemon("redis", "redis-server.service", validate.redis),
+        Daemon("resolver", "unbound.service", validate.resolver),
+        Daemon("rspamd", "rspamd.service", validate.rspamd),
     )
 }

@@ -16,6 +16,9 @@ from mailhostctl.manifest import Manifest
 from mailhostctl.paths import below
 from mailhostctl.system import Completed, MailhostError, run
 
+USERS = "/etc/dovecot/users"
+_USER = re.compile(r"[^:\s]+@[^:\s]+:\{[A-Z0-9-]+\}[^:\s]+::::::(?:userdb_\w+=\S+(?: userdb_\w+=\S+)*)?")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -66,7 +69,10 @@ def common(candidate: Candidate) -> None:
 
 
 def postfix(candidate: Candidate) -> None:
-    """`postfix check` (its warnings may be about other files), and `postconf`, whose warnings are about these."""
+    """`postfix check` (its warnings may be about other files), and `postconf`, whose warnings are about these.
+
+    `postmap` reads each map that main.cf names in its own folder.
+    """
     folder = str(candidate.folder / "etc/postfix")
     started = int(time.time())
     checked = run(["postfix", "-c", folder, "check"])
@@ -78,23 +84,78 @@ def postfix(candidate: Candidate) -> None:
     candidate.accept(checked, "postfix check")
     for option in ([], ["-M"]):
         candidate.accept(run(["postconf", "-c", folder, *option]), "postconf", silent=True)
+    main = candidate.files.get("/etc/postfix/main.cf")
+    named = re.findall(r"texthash:\$config_directory/([\w.-]+)", main.read_text()) if main else []
+    for name in dict.fromkeys(named):
+        # A key that is not there: exit 1 and no word. Of a line that is none, Postfix would only warn, and lose it.
+        asked = run(["postmap", "-c", folder, "-q", "mailhostctl-only-parses", f"texthash:{folder}/{name}"])
+        candidate.accept(replace(asked, code=0), f"postmap {name}", silent=True)
 
 
 def dovecot(candidate: Candidate) -> None:
-    """`doveconf -n` reads the whole configuration."""
+    """`doveconf -n` reads the whole configuration, `sievec` compiles the host's filters with it.
+
+    Dovecot 2.4 takes a variable as 2.3 wrote it (`%u`, `$mail_plugins`) for plain text, with which all users would
+    share one mailbox.
+    """
     main = candidate.files.get("/etc/dovecot/dovecot.conf")
-    if main is not None:
-        candidate.accept(run(["doveconf", "-c", str(main), "-n"]), "doveconf")
+    if main is None:
+        return
+    lines = main.read_text().splitlines()
+    if any(line.startswith("dovecot_config_version") for line in lines):
+        for number, line in enumerate(lines, start=1):
+            old = re.search(r"%[A-Za-z]|\$[a-z]", line.partition("#")[0])
+            if old:
+                raise MailhostError(
+                    f"/etc/dovecot/dovecot.conf line {number}: {old[0]} is a variable of Dovecot 2.3, and plain text "
+                    "for 2.4; write %{user} and the like"
+                )
+    candidate.accept(run(["doveconf", "-c", str(main), "-n"]), "doveconf")
+    for path, script in candidate.files.items():
+        if path.endswith(".sieve"):
+            candidate.accept(run(["sievec", "-c", str(main), str(script), f"{script}.compiled"]), f"sievec {path}")
 
 
 def accounts(candidate: Candidate) -> None:
-    """Each line of the users file must be `user:{SCHEME}hash…`. The message tells the line's number, never its text."""
-    users = candidate.files.get("/etc/dovecot/users")
+    """Each line of the users file is `user@domain:{SCHEME}hash::::::` and extra fields of userdb.
+
+    The message tells the line's number, never its text.
+    """
+    users = candidate.files.get(USERS)
     if users is None:
         return
     for number, line in enumerate(users.read_text().splitlines(), start=1):
-        if line and not line.startswith("#") and not re.match(r"[^:\s]+@[^:\s]+:\{[A-Z0-9-]+\}[^:\s]+(:|$)", line):
-            raise MailhostError(f"/etc/dovecot/users line {number}: must be user@domain:{{SCHEME}}hash")
+        if line and not line.startswith("#") and not _USER.fullmatch(line):
+            raise MailhostError(
+                f"{USERS} line {number}: must be user@domain:{{SCHEME}}hash::::::, then userdb_… fields or nothing"
+            )
+
+
+def nginx(candidate: Candidate) -> None:
+    """`nginx -t` reads the configuration and the certificates it names."""
+    main = candidate.files.get("/etc/nginx/nginx.conf")
+    if main is not None:
+        candidate.accept(run(["nginx", "-t", "-q", "-c", str(main)]), "nginx")
+
+
+def units(candidate: Candidate) -> None:
+    """`systemd-analyze verify` reads units; what it does not know it only warns of."""
+    files = [str(place) for path, place in candidate.files.items() if re.fullmatch(r"/etc/systemd/system/[^/]+", path)]
+    candidate.accept(run(["systemd-analyze", "verify", "--man=no", *files]), "systemd-analyze", silent=True)
+
+
+def metrics(candidate: Candidate) -> None:
+    """The units, and rsyslog's rules, with `rsyslogd -N1` reading our file alone."""
+    units(candidate)
+    rules = candidate.files.get("/etc/rsyslog.d/00-mailhost.conf")
+    if rules is not None:
+        candidate.accept(run(["rsyslogd", "-N1", "-f", str(rules)]), "rsyslogd")
+    rotation = candidate.files.get("/etc/logrotate.d/mailhost")
+    if rotation is not None:
+        # A line it does not understand, named with its number, it only leaves out.
+        done = run(["logrotate", "--debug", str(rotation)])
+        wrong = re.findall(rf"^\w+: ({re.escape(str(rotation))}:\d+ .*)$", done.err, re.MULTILINE)
+        candidate.accept(replace(done, code=1 if wrong else done.code, err="\n".join(wrong) or done.err), "logrotate")
 
 
 def opendkim(candidate: Candidate) -> None:
@@ -102,6 +163,68 @@ def opendkim(candidate: Candidate) -> None:
     main = candidate.files.get("/etc/opendkim.conf")
     if main is not None:
         candidate.accept(run(["opendkim", "-n", "-x", str(main)]), "opendkim")
+
+
+def antivirus(candidate: Candidate) -> None:
+    """`clamconf` reads the file as clamd would; it complains on standard error and exits 0."""
+    main = candidate.files.get("/etc/clamav/clamd.conf")
+    if main is not None:
+        candidate.accept(run(["clamconf", "-c", str(main.parent), "-n"]), "clamconf", silent=True)
+
+
+def redis(candidate: Candidate) -> None:
+    """Redis has no mode that only parses: after the file it gets a port that is none, and must stop at that one.
+
+    It reads the file and its arguments as one text, top down, before it does anything else. An unknown directive
+    is no mistake to Redis 8 while it reads: it does not start then, and the change is taken back.
+    """
+    main = candidate.files.get("/etc/redis/redis.conf")
+    if main is None:
+        return
+    done = run(["redis-server", str(main), "--port", "mailhostctl-only-parses"], timeout=20)
+    if "mailhostctl-only-parses" not in done.err:
+        candidate.accept(replace(done, code=done.code or 1), "redis-server")
+
+
+def resolver(candidate: Candidate) -> None:
+    """`unbound-checkconf` reads the file by itself; the package's files beside it are the package's matter."""
+    main = candidate.files.get("/etc/unbound/unbound.conf.d/mailhost.conf")
+    if main is not None:
+        candidate.accept(run(["unbound-checkconf", str(main)]), "unbound-checkconf")
+
+
+def rspamd(candidate: Candidate) -> None:
+    """`rspamadm configtest` reads the package's files, and the candidate's in the place of the live ones.
+
+    Strictly (-s), because a module whose section is wrong would only stay off.
+    """
+    folder = candidate.folder / "etc/rspamd"
+    if folder.is_dir():
+        command = ["rspamadm", f"--var=LOCAL_CONFDIR={folder}", "configtest", "-s", "-c", "/etc/rspamd/rspamd.conf"]
+        candidate.accept(run(command), "rspamadm configtest")
+
+
+def fail2ban(candidate: Candidate) -> None:
+    """`fail2ban-client -t` reads the jails, `fail2ban-regex` the filters, beside the package's own files.
+
+    What the client takes for no number it warns of, and goes on with a default. A jail that cannot start, because of
+    its backend, say, shows in the health probes only.
+    """
+    folder = candidate.folder / "etc/fail2ban"
+    if not folder.is_dir():
+        return
+    for file in Path("/etc/fail2ban").rglob("*.conf"):
+        place = below(candidate.folder, str(file))
+        if not place.exists():
+            durable.make_folder(place.parent, 0o755)
+            place.symlink_to(file)
+    tested = candidate.accept(run(["fail2ban-client", "-c", str(folder), "-t"]), "fail2ban-client")
+    if "Wrong value" in tested.err:
+        candidate.accept(replace(tested, code=1), "fail2ban-client")
+    for path in candidate.files:
+        if path.startswith("/etc/fail2ban/filter.d/"):
+            command = ["fail2ban-regex", "-c", str(folder), "mailhostctl only parses", Path(path).stem]
+            candidate.accept(run(command), f"fail2ban-regex {path}")
 
 
 def firewall(candidate: Candidate, ssh_ports: list[tuple[str, int]]) -> None:

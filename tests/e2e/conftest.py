@@ -3,6 +3,7 @@
 The two releases run beside each other (pytest-xdist groups), each release's tests one after another in the order below.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -13,7 +14,27 @@ from lab.addresses import MACHINES, OUTSIDE, Machine
 from lab.clients import wait_for
 from tests.e2e.stack import Run, Stack
 
-LIFE = ("test_first_up", "test_mail", "test_plan", "test_secrets", "test_changes", "test_faults", "test_destroy")
+LIFE = (
+    "test_first_up",
+    "test_mail",
+    "test_accounts",
+    "test_storage",
+    "test_filters",
+    "test_spam",
+    "test_smtp",
+    "test_abuse",
+    "test_ban",
+    "test_client_setup",
+    "test_metrics",
+    "test_plan",
+    "test_secrets",
+    "test_changes",
+    "test_faults",
+    "test_doctor",
+    "test_destroy",
+)
+MACHINE_NAMES = os.environ.get("MAILHOST_E2E_MACHINES", "e13,e12").split(",")
+"""One machine of each release; others for a second run beside the first."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -70,14 +91,13 @@ class Host:
         return machines.ssh_connections(self.machine.name)
 
 
-@pytest.fixture(scope="session", params=["e13", "e12"])
+@pytest.fixture(scope="session", params=MACHINE_NAMES)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A fresh machine and its first `up`, held back once by DNS on the way."""
     machine = MACHINES[request.param]
     control.up((machine.name, OUTSIDE.name))
     plugin_cache.fill()
     control.reset(machine.name)
-    cloudflare.delete_records(machine.domain)
     stack = Stack(machine=machine, folder=tmp_path_factory.mktemp(machine.name))
     stack.create()
     with faults.undisturbed():

@@ -1,9 +1,13 @@
 """A change touches what it must and nothing else; a bad one touches nothing at all."""
 
+import dataclasses
+import imaplib
+from pathlib import Path
+
 import pytest
 
 from lab import keys
-from lab.clients import imap_messages
+from lab.clients import imap_messages, imap_session
 from lab.demo import account, checks
 from tests.e2e.conftest import Host
 from tests.e2e.stack import Stack, password_hashes
@@ -38,16 +42,45 @@ def test_a_setting_touches_one_file_and_reloads_one_service(host: Host) -> None:
     assert reloads(host, "dovecot") == dovecot
 
 
-def test_a_new_password_works_and_reloads_nothing(host: Host) -> None:
+def test_a_new_password_works_and_ends_no_session(host: Host) -> None:
     before = started(host), reloads(host, "postfix"), reloads(host, "dovecot")
-    host.stack.set_secret(f'mailboxes["bob@{host.machine.domain}"]', password_hashes()["alice"])
+    bob = account(host.machine, "bob")
+    new = account(host.machine, "bob", password="a long way to tipperary")
+    settings = host.stack.settings()
+    host.stack.mailbox("--address", bob.address, stdin=f"{new.password}\n").must_pass()
     assert sorted(name for _, name in host.stack.planned()) == ["mail-accounts-apply", "mail-accounts-dovecot-users"]
-    host.stack.up().must_pass()
-    bob = account(host.machine, "bob", password=account(host.machine, "alice").password)
-    imap_messages(bob)
+    with imap_session(bob) as session:
+        host.stack.up().must_pass()
+        assert session.noop()[0] == "OK"
+    imap_messages(new)
+    with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+        imap_messages(bob)
     assert before == (started(host), reloads(host, "postfix"), reloads(host, "dovecot"))
-    host.stack.set_secret(f'mailboxes["bob@{host.machine.domain}"]', password_hashes()["bob"])
+    host.stack.restore(settings)
     host.stack.up().must_pass()
+    imap_messages(bob)
+
+
+def test_a_list_of_mailboxes_is_one_file_and_the_same_plan(host: Host, tmp_path: Path) -> None:
+    domain, settings, resources = host.machine.domain, host.stack.settings(), len(host.stack.names())
+    rows = tmp_path / "people.csv"
+    hashed = password_hashes()["bob"]
+    rows.write_text("address,hash,name,quota\n" + "".join(f'u{n}@{domain},"{hashed}",U {n},1G\n' for n in range(3000)))
+    host.stack.mailbox("--csv", str(rows)).must_pass()
+    listed = host.stack.folder / f"mailboxes.{host.stack.name}.json"
+    assert "ARGON2ID" not in listed.read_text()
+    host.stack.up().must_pass()
+    try:
+        assert "ARGON2ID" not in host.stack.state()
+        assert len(host.stack.names()) == resources
+        # One of the list, and one that was there before.
+        for user in ("u2999", "bob"):
+            imap_messages(dataclasses.replace(account(host.machine, "bob"), address=f"{user}@{domain}"))
+    finally:
+        listed.unlink()
+        host.stack.restore(settings)
+        host.stack.up().must_pass()
+    assert "u2999" not in host.run("cat", "/etc/dovecot/users")
 
 
 def test_a_deploy_key_takes_the_agents_place(host: Host) -> None:

@@ -97,7 +97,7 @@ def test_an_absent_zone_is_named(host: Host) -> None:
     }
     said = refused(host, **absent)
     assert "absent.example" in said
-    assert "mailhost:dns.zoneId" in said
+    assert ".zoneId' ID" in said
 
 
 def test_a_new_host_key_means_a_new_machine(host: Host) -> None:
@@ -112,9 +112,8 @@ def test_a_new_host_key_means_a_new_machine(host: Host) -> None:
 def test_a_silent_name_server_is_waited_for(host: Host) -> None:
     zone = host.machine.domain
     with faults.publication_held(zone):
-        said = host.run_fails(
-            "mailhostctl", "wait-dns", f"late.{zone}", "A", "192.0.2.1", "--zone", zone, "--timeout", "3"
-        )
+        line = f"{zone} late.{zone} A 192.0.2.1"
+        said = host.run_fails("sh", "-c", 'echo "$1" | mailhostctl wait-dns --timeout 3', "sh", line)
     assert "ns1.example" in said
     assert "ns2.example" in said
 

@@ -29,9 +29,9 @@ def test_few_connections_are_open_at_once(host: Host) -> None:
 
 
 def test_every_service_runs_in_the_end(host: Host) -> None:
-    units = ("postfix", "dovecot", "opendkim", "certbot.timer")
+    units = ("postfix", "dovecot", "opendkim", "nginx", "certbot.timer")
     assert host.run("systemctl", "is-active", *units).split() == ["active"] * len(units)
-    assert host.run("systemctl", "is-enabled", *units, "ufw").split() == ["enabled"] * 5
+    assert host.run("systemctl", "is-enabled", *units, "ufw").split() == ["enabled"] * (len(units) + 1)
     assert host.run("systemctl", "--failed", "--plain", "--no-legend") == ""
 
 
@@ -40,10 +40,10 @@ def test_the_published_key_is_the_one_on_the_host(host: Host) -> None:
     assert said == ""
 
 
-def test_exactly_the_guides_ten_ports_are_open(host: Host) -> None:
+def test_exactly_the_guides_ten_ports_and_managesieve_are_open(host: Host) -> None:
     status = host.run("ufw", "status")
     opened = {line.split()[0] for line in status.splitlines() if "ALLOW" in line}
-    assert opened == {f"{port}/tcp" for port in (22, 80, 443, 25, 587, 465, 143, 993, 110, 995)}
+    assert opened == {f"{port}/tcp" for port in (22, 80, 443, 25, 587, 465, 143, 993, 110, 995, 4190)}
 
 
 def test_all_records_are_answered_by_the_zone(host: Host) -> None:

@@ -25,12 +25,20 @@ CASES: dict[str, dict[str, object]] = {
         "ipv6": "2001:db8:51::7",
         "hostKey": _HOST_KEY,
         "ssh": {"host": "10.1.2.3", "port": 2222},
-        "mailboxes": {"zoe@example.org": _BCRYPT, "bob@example.org": _ARGON2ID, "postmaster@example.org": _ARGON2ID},
+        "mailboxes": {
+            "zoe@example.org": {"password": _BCRYPT, "name": "Zoë O'Hara", "quota": "2G"},
+            "bob@example.org": {"password": _ARGON2ID, "enabled": False},
+            "postmaster@example.org": _ARGON2ID,
+        },
         "dns": {"ttl": 300, "apex": False},
         "dkim": {"selector": "2026a"},
         "dmarc": {"policy": "reject"},
         "acme": {"staging": True, "contact": "ops@example.net"},
         "services": {"imap": False, "pop3": False, "pop3s": False, "submission": False},
+        "clientSetup": {"enabled": False},
+        "spam": {"greylist": 5, "junk": 7.5, "reject": 20, "blocklists": False, "antivirus": True},
+        "limits": {"messages": 50, "recipients": 120},
+        "metrics": {"listen": "198.51.100.7", "digest": True},
         "firewall": {"https": False, "allow": [9100, 8443]},
         "messageSizeLimit": 26_214_400,
     },
@@ -43,6 +51,31 @@ CASES: dict[str, dict[str, object]] = {
         "hostKey": _HOST_KEY,
         "mailboxes": {"alice@example.net": _ARGON2ID, "bob@example.net": _BCRYPT},
         "postmaster": "bob@example.net",
+        "spam": {"enabled": False},
+        "limits": {"enabled": False},
+        "metrics": {"enabled": False},
+    },
+    # Several domains, one of them internationalised; aliases, forwards, a catch-all, a disabled mailbox.
+    "debian13-domains": {
+        "domain": "example.com",
+        "ipv4": "192.0.2.25",
+        "hostKey": _HOST_KEY,
+        "domains": {
+            "example.org": {"selector": "2026b", "dmarc": "none", "catchAll": "bob@example.org"},
+            "bücher.example": {},
+        },
+        "mailboxes": {
+            "alice@example.com": _ARGON2ID,
+            "bob@example.org": {"password": _BCRYPT, "name": "Bob", "forward": ["bob@elsewhere.example"]},
+            "carol@example.org": _ARGON2ID,
+            "dora@bücher.example": {"password": _ARGON2ID, "forward": ["alice@example.com"], "keepCopy": False},
+            "eve@example.com": {"password": _ARGON2ID, "enabled": False},
+        },
+        "postmaster": "alice@example.com",
+        "aliases": {
+            "info@example.com": "alice@example.com",
+            "team@example.org": ["carol@example.org", "info@example.com"],
+        },
     },
 }
 

@@ -8,7 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from model import accounts, certbot, dovecot, firewall, opendkim, packages, postfix, records
+from model import (
+    accounts,
+    antivirus,
+    certbot,
+    client_setup,
+    digest,
+    dovecot,
+    fail2ban,
+    firewall,
+    metrics,
+    opendkim,
+    packages,
+    postfix,
+    records,
+    redis,
+    resolver,
+    rspamd,
+)
 from model.settings import Settings
 from tests.golden.cases import CASES, settings
 
@@ -23,22 +40,40 @@ def rendered(made: Settings) -> dict[str, str]:
     """Everything the host and the zone get, by path below the case's folder."""
     groups = (postfix.files, dovecot.files, opendkim.files, firewall.files, certbot.files)
     files = [file for group in groups for file in group(made)] + [accounts.users_file(made)]
-    found = {file.path.lstrip("/"): file.content for file in files}
     probes = [*postfix.health(made), *dovecot.health(made), *opendkim.health(made)]
-    single = (records.mx(made), records.spf(made), records.dmarc(made), records.dkim(made, PUBLIC_KEY))
-    zone = [*records.address(made), *single]
+    requires = {*postfix.requires(made), *dovecot.requires(made)}
+    if made.spam.enabled:
+        filters = (resolver, redis, rspamd, *((antivirus,) if made.spam.antivirus else ()))
+        files += [file for module in filters for file in module.files(made)]
+        probes += [probe for module in filters for probe in module.health(made)]
+    if made.ban.enabled:
+        files += fail2ban.files(made)
+        probes += fail2ban.health(made)
+    if made.client_setup.enabled:
+        files += client_setup.files(made)
+        probes += client_setup.health(made)
+        requires |= {*client_setup.requires(made)}
+    for on, module in ((made.metrics.enabled, metrics), (made.metrics.digest, digest)):
+        if on:
+            files += module.files(made)
+            probes += module.health(made)
+    found = {file.path.lstrip("/"): file.content for file in files}
+    zone = [*records.address(made)]
+    for domain in made.served:
+        zone += [*records.early(made, domain), records.dkim(made, domain, PUBLIC_KEY)]
+        zone += [*records.invitation(made, domain)]
     found["host.txt"] = "\n".join(
         [
             *(f"package {name}" for name in packages.packages(made)),
             *(f"file {file.mode} {file.owner} {file.path}" for file in sorted(files, key=lambda file: file.path)),
             *(f"probe {probe}" for probe in probes),
-            *(f"requires {path}" for path in sorted({*postfix.requires(made), *dovecot.requires(made)})),
+            *(f"requires {path}" for path in sorted(requires)),
             "",
         ]
     )
     found["zone.txt"] = "".join(
         f"{record.key}: {record.name} {record.ttl} {record.type} "
-        f"{'' if record.priority is None else f'{record.priority} '}{record.content}\n"
+        f"{f'{record.priority} ' if record.type == 'MX' else ''}{record.content}\n"
         for record in zone
     )
     return found

@@ -14,6 +14,9 @@ CONFIG: dict[str, object] = {
     "hostKey": HOST_KEY,
     "mailboxes": {"alice@example.org": ALICES_HASH, "bob@example.org": ALICES_HASH},
     "postmaster": "alice@example.org",
+    # Off by default, and components.
+    "spam": {"antivirus": True},
+    "metrics": {"digest": True},
 }
 
 

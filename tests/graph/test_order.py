@@ -12,19 +12,26 @@ HELPER = "mail-host-install-helper"
 PACKAGES = "mail-packages-install"
 HOST_A = "mail-address-a-host"
 HOST_AAAA = "mail-address-aaaa-host"
-WAIT_A = "mail-a-host-visible-wait"
-WAIT_AAAA = "mail-aaaa-host-visible-wait"
+WAIT_HOST = "mail-host-visible-wait"
 FIREWALL = "mail-firewall-apply"
 HOOK = "mail-certificate-hook-apply"
 CERTIFICATE = "mail-certificate-issue"
-KEY = "mail-dkim-rsa"
-DKIM_RECORD = "mail-dkim-txt"
+KEY = "mail-example.org-rsa"
+DKIM_RECORD = "mail-example.org-txt"
 WAIT_DKIM = "mail-dkim-visible-wait"
 OPENDKIM = "mail-opendkim-apply"
 ACCOUNTS = "mail-accounts-apply"
 DOVECOT = "mail-dovecot-apply"
+RESOLVER, REDIS, RSPAMD = (f"mail-spam-{name}-apply" for name in ("resolver", "redis", "rspamd"))
 POSTFIX = "mail-postfix-apply"
-MX = "mail-invitation-mx"
+MX = "mail-example.org-mx"
+WEB_RECORD = "mail-example.org-autoconfig"
+WAIT_WEB = "mail-web-visible-wait"
+WEB_CERTIFICATES = "mail-web-certificates-issue"
+SERVICE_RECORD = "mail-example.org-srv-imaps"
+NGINX = "mail-nginx-apply"
+FAIL2BAN = "mail-fail2ban-apply"
+METRICS, DIGEST = "mail-metrics-apply", "mail-digest-apply"
 CHECK = "mail-check"
 
 
@@ -33,10 +40,9 @@ CHECK = "mail-check"
     [
         (HELPER, FACTS),  # a machine of the wrong kind gets no file of ours
         (PACKAGES, HELPER),
-        (WAIT_A, HOST_A),
-        (WAIT_AAAA, HOST_AAAA),
-        (CERTIFICATE, WAIT_A),  # an ACME server counts failed attempts
-        (CERTIFICATE, WAIT_AAAA),
+        (WAIT_HOST, HOST_A),
+        (WAIT_HOST, HOST_AAAA),
+        (CERTIFICATE, WAIT_HOST),  # an ACME server counts failed attempts
         (CERTIFICATE, FIREWALL),  # port 80
         (CERTIFICATE, HOOK),
         (CERTIFICATE, PACKAGES),
@@ -46,10 +52,28 @@ CHECK = "mail-check"
         (OPENDKIM, KEY),
         (DOVECOT, CERTIFICATE),
         (DOVECOT, ACCOUNTS),
+        (RSPAMD, RESOLVER),  # it asks both from its first second on
+        (RSPAMD, REDIS),
+        (POSTFIX, RSPAMD),  # it puts mail off while rspamd is away
         (POSTFIX, CERTIFICATE),
         (POSTFIX, DOVECOT),  # its sockets for SASL and LMTP
         (POSTFIX, OPENDKIM),  # mail never leaves unsigned
         (MX, POSTFIX),  # mail is invited only when the house is open
+        (SERVICE_RECORD, POSTFIX),  # nobody is sent to a service that is not there
+        (WAIT_WEB, WEB_RECORD),
+        (WEB_CERTIFICATES, WAIT_WEB),  # an ACME server counts failed attempts
+        (WEB_CERTIFICATES, CERTIFICATE),  # certbot runs once at a time
+        (WEB_CERTIFICATES, POSTFIX),  # a domain whose web names lead elsewhere stops no mail
+        (NGINX, WEB_CERTIFICATES),
+        (METRICS, POSTFIX),  # what it looks at is there
+        (METRICS, DOVECOT),
+        (METRICS, RSPAMD),
+        (DIGEST, POSTFIX),
+        (CHECK, METRICS),
+        (CHECK, DIGEST),
+        (CHECK, NGINX),
+        (FAIL2BAN, PACKAGES),
+        (CHECK, FAIL2BAN),
         (CHECK, MX),
         (CHECK, FIREWALL),
     ],
@@ -59,7 +83,7 @@ def test_the_effect_waits_for_its_cause(graph: Graph, later: str, earlier: str) 
     assert not graph.waits_for(earlier, later)
 
 
-@pytest.mark.parametrize("key", ["mail-policy-spf", "mail-policy-dmarc"])
+@pytest.mark.parametrize("key", ["mail-example.org-spf", "mail-example.org-dmarc"])
 def test_policy_records_wait_for_nothing_on_the_host(graph: Graph, key: str) -> None:
     before = graph.before(graph.named(key))
     assert not [seen.urn for seen in graph.commands() if seen.urn in before]
@@ -71,10 +95,14 @@ def test_the_dkim_record_carries_the_generated_key_as_a_value(graph: Graph) -> N
     assert "v=DKIM1" in record.text("content")
 
 
-@pytest.mark.parametrize(("wait", "record"), [(WAIT_A, HOST_A), (WAIT_AAAA, HOST_AAAA), (WAIT_DKIM, DKIM_RECORD)])
+@pytest.mark.parametrize(
+    ("wait", "record"), [(WAIT_HOST, HOST_A), (WAIT_HOST, HOST_AAAA), (WAIT_DKIM, DKIM_RECORD), (WAIT_WEB, WEB_RECORD)]
+)
 def test_the_wait_looks_for_what_was_published(graph: Graph, wait: str, record: str) -> None:
     assert graph.named(record).urn in graph.named(wait).property_dependencies["stdin"]
-    assert graph.named(wait).text("stdin") == graph.named(record).text("content")
+    published = graph.named(record)
+    line = " ".join(["example.org", *(published.text(key) for key in ("name", "type", "content"))])
+    assert line in graph.named(wait).text("stdin").splitlines()
 
 
 def test_staging_does_not_wait_for_packages_or_the_world(graph: Graph) -> None:
@@ -102,8 +130,14 @@ def test_at_most_eight_commands_can_run_at_once(graph: Graph) -> None:
 
 def test_a_file_that_is_gone_is_no_link(graph: Graph) -> None:
     without_ipv6 = run({key: value for key, value in CONFIG.items() if key != "ipv6"}, secret_keys=("mailboxes",))
-    assert without_ipv6.waits_for(CERTIFICATE, WAIT_A)
+    assert without_ipv6.waits_for(CERTIFICATE, WAIT_HOST)
     assert len(without_ipv6.resources) < len(graph.resources)
+
+
+def test_fail2ban_that_is_switched_off_is_not_there() -> None:
+    off = run(CONFIG | {"ban": {"enabled": False}}, secret_keys=("mailboxes",))
+    assert not [seen.name for seen in off.resources.values() if "fail2ban" in seen.name]
+    assert "fail2ban" not in off.named(PACKAGES).text("stdin")
 
 
 def test_a_given_zone_id_needs_no_lookup(graph: Graph) -> None:
@@ -112,6 +146,31 @@ def test_a_given_zone_id_needs_no_lookup(graph: Graph) -> None:
     assert [token for token, _ in graph.calls] == ["cloudflare:index/getZone:getZone"]
     assert given.calls == ()
     assert given.named(MX).text("zoneId") == zone_id
+
+
+def test_a_second_domain_has_resources_of_its_own_and_one_wait_for_all_keys(graph: Graph) -> None:
+    two = run(CONFIG | {"domains": {"example.net": {"zoneId": "e" * 32}}}, secret_keys=("mailboxes",))
+    added = {seen.name for seen in two.resources.values()} - {seen.name for seen in graph.resources.values()}
+    assert graph.resources.keys() < two.resources.keys()
+    assert {name for name in added if not name.startswith("mail-example.net")} == {
+        "mail-opendkim-dkimkeys-example-net-mail-private"
+    }
+    assert two.waits_for(WAIT_DKIM, "mail-example.net-txt")
+    assert two.waits_for(OPENDKIM, "mail-example.net-rsa")
+    assert two.waits_for("mail-example.net-mx", POSTFIX)
+    assert two.waits_for(CHECK, "mail-example.net-mx")
+    assert {seen.text("zoneId") for seen in two.resources.values() if seen.name.startswith("mail-example.net-")} == {
+        "e" * 32,
+        "",  # the key
+    }
+    assert two.named(CHECK).text("stdin") == "example.org mail\nexample.net mail\n"
+    changed = {
+        seen.name
+        for urn, seen in two.resources.items()
+        if urn in graph.resources and seen.inputs != graph.resources[urn].inputs
+    }
+    assert changed >= {"mail-postfix-virtual-domains", "mail-opendkim-keytable", WAIT_DKIM, CHECK}
+    assert not {name for name in changed if name.startswith(("mail-example.org", "mail-address", "mail-dovecot"))}
 
 
 def test_the_configuration_of_these_tests_is_valid() -> None:

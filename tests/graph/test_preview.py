@@ -13,7 +13,7 @@ def test_only_what_the_generated_key_makes_is_unknown(preview: Graph) -> None:
         if value == UNKNOWN
     }
     assert unknown == {
-        ("mail-dkim-txt", "content"),
+        ("mail-example.org-txt", "content"),
         ("mail-dkim-visible-wait", "stdin"),
         ("mail-opendkim-dkimkeys-example-org-mail-private", "stdin"),
         ("mail-opendkim-apply", "stdin"),

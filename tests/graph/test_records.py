@@ -19,6 +19,8 @@ def test_all_records_of_the_guide_are_published(graph: Graph) -> None:
         ("TXT", "example.org"),
         ("TXT", "_dmarc.example.org"),
         ("TXT", "mail._domainkey.example.org"),
+        *(("CNAME", f"{label}.example.org") for label in ("autoconfig", "autodiscover")),
+        *(("SRV", f"_{service}._tcp.example.org") for service in ("imaps", "pop3s", "sieve", "submissions")),
     }
 
 
@@ -41,7 +43,7 @@ def test_the_time_to_live_is_configurable() -> None:
 
 
 def test_the_exchanger_has_a_priority_of_its_own(graph: Graph) -> None:
-    exchanger = graph.named("mail-invitation-mx")
+    exchanger = graph.named("mail-example.org-mx")
     assert exchanger.inputs["priority"] == 10
     assert exchanger.text("content") == "mail.example.org"
 

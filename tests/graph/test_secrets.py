@@ -1,9 +1,12 @@
 """No secret in a command, a plan or plain state."""
 
 import json
+from pathlib import Path
 
 import asyncssh
+import pytest
 
+from model import mailbox_file
 from tests.graph.conftest import ALICES_HASH, CONFIG
 from tests.graph.harness import PRIVATE_KEY, Graph, is_secret, run
 
@@ -64,3 +67,15 @@ def test_a_deploy_key_of_the_stack_is_secret_and_used() -> None:
 
 def test_exports_hold_no_secret(graph: Graph) -> None:
     assert "argon2id" not in str(graph.exports)
+
+
+def test_the_mailbox_file_is_read_and_its_hashes_are_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = mailbox_file.new_key()
+    hashed = ALICES_HASH.replace("c2FsdHNhbHRzYWx0", "c2FsdGllc3RvZmFsbA")
+    entry = {"password": mailbox_file.Seal(key).close("carol@example.org", hashed)}
+    (tmp_path / "mailboxes.test.json").write_text(mailbox_file.text({"carol@example.org": entry}))
+    monkeypatch.setattr(mailbox_file, "FOLDER", tmp_path)
+    graph = run(CONFIG | {"mailboxesKey": key}, secret_keys=("mailboxes", "mailboxesKey"))
+    assert f"carol@example.org:{hashed}" in graph.named("mail-accounts-dovecot-users").text("stdin")
+    assert "argon2id" not in plain_inputs(graph)
+    assert key not in plain_inputs(graph)

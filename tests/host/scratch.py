@@ -34,7 +34,9 @@ case "$name $1" in
     [ ! -f "$FAKE/limit" ] || { echo "attempted too often" >&2; exit 1; }
     : > "$FAKE/active/$2"
     [ "$2" != postfix.service ] || cp "$MAILHOSTCTL_ROOT/etc/postfix/main.cf" "$FAKE/running" ;;
-"systemctl show") [ ! -f "$FAKE/active/$4" ] || echo running ;;
+"systemctl show")
+    [ "$2" != --timestamp=unix ] || { cat "$FAKE/started" 2>/dev/null; exit; }
+    [ ! -f "$FAKE/active/$4" ] || echo running ;;
 "postconf -h") grep -s ^inet_ "$MAILHOSTCTL_ROOT/etc/postfix/main.cf" || echo all ;;
 "iptables -n") [ -f "$FAKE/active/ufw" ]; exit ;;
 "ufw --force") if [ "$2" = enable ]; then : > "$FAKE/active/ufw"; else rm -f "$FAKE/active/ufw"; fi ;;
@@ -44,7 +46,9 @@ exit 0
 COMMANDS = (
     *("apt-cache", "apt-get", "certbot", "debconf-set-selections", "doveconf", "dpkg", "dpkg-query", "iptables"),
     *("iptables-restore", "ip6tables-restore", "journalctl", "opendkim", "opendkim-testkey", "openssl", "postconf"),
-    *("postfix", "systemctl", "systemd-sysusers", "systemd-tmpfiles", "ufw"),
+    *("postfix", "sievec", "systemctl", "systemd-sysusers", "systemd-tmpfiles", "ufw"),
+    *("doveadm", "logger", "nginx", "postcat", "postqueue", "postsuper", "ss", "fail2ban-client", "fail2ban-regex"),
+    *("logrotate", "pflogsumm", "rsyslogd", "sendmail", "systemd-analyze"),
 )
 
 

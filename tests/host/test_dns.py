@@ -214,7 +214,10 @@ class Network:
         return self.servers[-1]
 
     def wait(self, kind: str = "A", value: str = "192.0.2.1", timeout: float = 1, name: str = HOST) -> None:
-        resolver.wait(self._root, name, kind, value, zone="example.org", timeout=timeout, port=self.servers[0].port)
+        self.wait_all(f"example.org {name} {kind} {value}\n", timeout=timeout)
+
+    def wait_all(self, lines: str, timeout: float = 1) -> None:
+        resolver.wait(self._root, resolver.read(lines), timeout=timeout, port=self.servers[0].port)
 
 
 @pytest.fixture
@@ -258,6 +261,45 @@ def test_a_missing_name_and_a_missing_type_read_differently(network: Network) ->
         network.wait(timeout=0.2)
     assert "ns1.example.net (127.0.0.2): NXDOMAIN" in str(caught.value)
     assert "ns2.example.net (127.0.0.3): has no A record of this name" in str(caught.value)
+
+
+def test_many_records_are_one_wait_and_each_is_asked_for_once(network: Network) -> None:
+    names = [f"autoconfig.d{number}.example" for number in range(50)]
+    zone = Zone({(name, "CNAME"): [f"{HOST}."] for name in names} | HERE)
+    one, two = network.add("127.0.0.2", zone), network.add("127.0.0.3", zone)
+    network.wait_all(
+        "".join(f"example.org {name} CNAME {HOST}.\n" for name in names) + f"example.org {HOST} A 192.0.2.1"
+    )
+    assert (one.asked, two.asked) == (51, 51)
+
+
+def test_each_record_that_is_missing_is_named_with_what_was_said(network: Network) -> None:
+    network.add("127.0.0.2", Zone(HERE))
+    network.add("127.0.0.3", Zone({**HERE, ("other.example.org", "A"): ["192.0.2.9"]}))
+    with pytest.raises(MailhostError) as caught:
+        network.wait_all(f"example.org {HOST} A 192.0.2.1\nexample.org other.example.org A 192.0.2.1\n", timeout=0.2)
+    said = str(caught.value)
+    assert "other.example.org A: not everywhere after 0 s" in said
+    assert f"{HOST} A" not in said
+    assert "ns1.example.net (127.0.0.2): NXDOMAIN" in said
+    assert "ns2.example.net (127.0.0.3): answers '192.0.2.9'" in said
+
+
+def test_a_silent_server_does_not_cost_its_patience_for_every_record(network: Network) -> None:
+    network.add("127.0.0.2", lambda _query, _tcp: None)
+    network.add("127.0.0.3", Zone({}))
+    started = time.monotonic()
+    with pytest.raises(MailhostError, match="ns1.example.net .127.0.0.2.: no answer"):
+        network.wait_all(
+            "".join(f"example.org d{number}.example.org A 192.0.2.1\n" for number in range(100)), timeout=1
+        )
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("line", ["example.org mail.example.org A", "example.org mail.example.org SPF x", "x"])
+def test_a_line_that_is_no_record_is_named(line: str) -> None:
+    with pytest.raises(MailhostError, match="line 2 is not ZONE NAME TYPE VALUE"):
+        resolver.read(f"example.org {HOST} A 192.0.2.1\n{line}\n")
 
 
 def test_a_long_text_comes_by_tcp_and_in_pieces(network: Network) -> None:

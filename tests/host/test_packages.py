@@ -55,7 +55,7 @@ def _apt_calls(host: Host) -> list[str]:
 
 
 def test_all_in_one_transaction_and_nothing_starts(host: Host, capsys: Capsys) -> None:
-    assert host.run("packages", "ufw", "postfix", "ufw") == 0
+    assert host.run("packages", stdin="ufw postfix ufw") == 0
     assert capsys.readouterr().out == "postfix 1.0\nufw 1.0\n"
     assert _apt_calls(host) == ["install postfix ufw"]
     assert subprocess.run(["sh", host.fake / "policy"], check=False).returncode == 101
@@ -63,17 +63,17 @@ def test_all_in_one_transaction_and_nothing_starts(host: Host, capsys: Capsys) -
 
 
 def test_the_second_time_nothing_is_asked_of_apt(host: Host, capsys: Capsys) -> None:
-    host.run("packages", "postfix", "ufw")
+    host.run("packages", stdin="postfix ufw")
     first = capsys.readouterr().out
     host.calls()
-    assert host.run("packages", "postfix", "ufw") == 0
+    assert host.run("packages", stdin="postfix ufw") == 0
     assert capsys.readouterr().out == first
     assert _apt_calls(host) == []
 
 
 def test_only_what_is_missing_is_installed(host: Host) -> None:
     (host.fake / "installed/ufw").touch()
-    assert host.run("packages", "postfix", "ufw") == 0
+    assert host.run("packages", stdin="postfix ufw") == 0
     assert _apt_calls(host) == ["install postfix"]
 
 
@@ -86,13 +86,13 @@ def test_the_lists_are_fetched_when_they_must_be(host: Host, why: str) -> None:
         os.utime(lists / "partial", (time.time() - 90_000,) * 2)
     else:
         host.fails("apt-cache")
-    assert host.run("packages", "ufw") == 0
+    assert host.run("packages", stdin="ufw") == 0
     assert _apt_calls(host) == ["update", "install ufw"]
 
 
 def test_a_failed_installation_is_tried_once_more_with_new_lists(host: Host, capsys: Capsys) -> None:
     (host.fake / "fail/install").write_text("E: Failed to fetch: 404")
-    assert host.run("packages", "ufw") == 1
+    assert host.run("packages", stdin="ufw") == 1
     assert "E: Failed to fetch: 404" in capsys.readouterr().err
     assert _apt_calls(host) == ["install ufw", "update", "install ufw"]
     assert not (host.root / POLICY[1:]).exists()
@@ -101,7 +101,7 @@ def test_a_failed_installation_is_tried_once_more_with_new_lists(host: Host, cap
 def test_what_a_dead_run_left_is_repaired(host: Host, capsys: Capsys) -> None:
     policy = host.write(POLICY, packages.OURS.decode())
     (host.fake / "broken").touch()
-    assert host.run("packages", "postfix") == 0
+    assert host.run("packages", stdin="postfix") == 0
     assert capsys.readouterr().out == "postfix 1.0\n"
     assert "dpkg --configure -a" in host.calls("dpkg")
     assert not policy.exists()
@@ -110,20 +110,20 @@ def test_what_a_dead_run_left_is_repaired(host: Host, capsys: Capsys) -> None:
 def test_the_policy_of_a_dead_run_goes_also_when_all_is_installed(host: Host) -> None:
     policy = host.write(POLICY, packages.OURS.decode())
     (host.fake / "installed/ufw").touch()
-    assert host.run("packages", "ufw") == 0
+    assert host.run("packages", stdin="ufw") == 0
     assert not policy.exists()
 
 
 def test_a_policy_of_the_operator_is_kept(host: Host) -> None:
     policy = host.write(POLICY, "#!/bin/sh\nexit 0\n")
-    assert host.run("packages", "ufw") == 0
+    assert host.run("packages", stdin="ufw") == 0
     assert policy.read_text() == "#!/bin/sh\nexit 0\n"
 
 
 def test_a_policy_of_the_operator_survives_a_dead_run(host: Host) -> None:
     host.write(packages.KEPT_POLICY, "#!/bin/sh\nexit 0\n")
     policy = host.write(POLICY, packages.OURS.decode())
-    assert host.run("packages", "ufw") == 0
+    assert host.run("packages", stdin="ufw") == 0
     assert policy.read_text() == "#!/bin/sh\nexit 0\n"
 
 
@@ -133,7 +133,7 @@ def test_manual_pages_are_not_indexed_meanwhile(host: Host) -> None:
     host.write(
         "/var/cache/debconf/config.dat", "Name: man-db/auto-update\nTemplate: x\nValue: true\nOwners: man-db\n\n"
     )
-    assert host.run("packages", "ufw") == 0
+    assert host.run("packages", stdin="ufw") == 0
     off, on = seen.read_text().splitlines()
     assert off == "man-db man-db/auto-update boolean false"
     assert on == "man-db man-db/auto-update boolean true"
@@ -146,7 +146,7 @@ def test_another_package_manager_is_waited_for(host: Host, capsys: Capsys) -> No
     with holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        assert host.run("packages", "ufw") == 0
+        assert host.run("packages", stdin="ufw") == 0
     assert "another package manager" in capsys.readouterr().err
 
 
@@ -157,7 +157,7 @@ def test_one_that_never_ends_is_named(host: Host, capsys: Capsys, monkeypatch: p
     host.write(packages.LOCKS[0], "")
     monkeypatch.setattr(packages, "PATIENCE", 0.1)
     monkeypatch.setattr(fcntl, "lockf", held)
-    assert host.run("packages", "ufw") == 1
+    assert host.run("packages", stdin="ufw") == 1
     assert "lock-frontend: another package manager" in capsys.readouterr().err
 
 

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mailhostctl import probes
+from mailhostctl import probes, resolver
 from mailhostctl.services import SERVICES
 from mailhostctl.system import MailhostError
 from tests.host.scratch import Host
@@ -130,6 +130,7 @@ def test_silence_is_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> No
         ("starttls-smtp", [b"220 mail\r\n", b"250-mail\r\n250 STARTTLS\r\n", b"220 go\r\n"]),
         ("starttls-imap", [b"* OK ready\r\n", b"a OK begin\r\n"]),
         ("starttls-pop3", [b"+OK ready\r\n", b"+OK begin\r\n"]),
+        ("starttls-sieve", [b'"IMPLEMENTATION" "x"\r\n"STARTTLS"\r\nOK "ready"\r\n', b'OK "begin"\r\n']),
     ],
 )
 def test_encryption_is_switched_on(tmp_path: Path, serve: Serve, kind: str, before: list[bytes]) -> None:
@@ -225,14 +226,15 @@ def _apply_with_certificate(host: Host, serve: Serve, served: Path, filed: Path)
     assert host.apply("dovecot", {"/etc/dovecot/dovecot.conf": "x\n"}, health=[f"tls {serve(talk)} * OK"]) == 0
 
 
-CHECK = ["check", "--hostname", HOSTNAME, "--domain", "example.org", "--selector", "mail"]
+CHECK = ["check", "--hostname", HOSTNAME]
+KEYS = "example.org mail\nexample.net 2026a\n"
 
 
 def test_the_self_check_is_silent_about_nothing(host: Host, tmp_path: Path, serve: Serve, capsys: Capsys) -> None:
     certificate = _certificate(tmp_path)
     _apply_with_certificate(host, serve, certificate, certificate)
     capsys.readouterr()
-    assert host.run(*CHECK) == 0
+    assert host.run(*CHECK, stdin=KEYS) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.rstrip("0123456789") for line in lines if " tls " not in line] == [
         "ok dovecot files",
@@ -240,6 +242,7 @@ def test_the_self_check_is_silent_about_nothing(host: Host, tmp_path: Path, serv
         f"ok certificate for {HOSTNAME}",
         "ok certificate served on ",
         "ok DKIM key mail of example.org",
+        "ok DKIM key 2026a of example.net",
     ]
 
 
@@ -250,7 +253,7 @@ def test_the_self_check_names_all_that_is_wrong(host: Host, tmp_path: Path, serv
     host.write("/etc/dovecot/dovecot.conf", "by hand\n")
     host.fails("opendkim-testkey", "record not found")
     (host.fake / "active/dovecot.service").unlink()
-    assert host.run(*CHECK) == 1
+    assert host.run(*CHECK, stdin=KEYS) == 1
     err = capsys.readouterr().err
     assert "dovecot files: changed by hand" in err
     assert "dovecot active: is not active" in err
@@ -272,3 +275,78 @@ def test_a_certificate_of_another_server_is_renewed(host: Host, capsys: Capsys) 
     host.fails("certbot", "Challenge failed for domain")
     assert host.run(*call) == 1
     assert "Challenge failed" in capsys.readouterr().err
+
+
+def _web_server(certificate: Path, status: str, names: list[str | None]) -> Talk:
+    """Answers one request with `status` and notes the name it was asked for in TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+
+    def talk(client: socket.socket) -> None:
+        with context.wrap_socket(client, server_side=True) as secured:
+            request = secured.recv(4096)
+            if not request:  # the self-check wants the certificate alone
+                return
+            assert request.startswith(b"GET /help/me HTTP/1.1\r\nHost: " + HOSTNAME.encode())
+            secured.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    return talk
+
+
+def test_a_page_is_asked_for_by_its_name(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str | None] = []
+    monkeypatch.setattr(probes, "HTTPS", serve(_web_server(_certificate(tmp_path), "200 OK", names)))
+    assert probes.failures((f"https {HOSTNAME}/help/me",)) == []
+    assert names == [HOSTNAME]
+
+
+def test_a_page_that_is_missing_is_a_failure(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "HTTPS", serve(_web_server(_certificate(tmp_path), "404 Not Found", [])))
+    (failure,) = probes.failures((f"https {HOSTNAME}/help/me",))
+    assert failure == f"https {HOSTNAME}/help/me: answers 'HTTP/1.1 404 Not Found'"
+
+
+def test_the_self_check_judges_the_certificate_of_each_name(
+    host: Host, tmp_path: Path, serve: Serve, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served, other = _certificate(tmp_path), tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setattr(probes, "HTTPS", serve(_web_server(served, "200 OK", [])))
+    host.play("openssl", 'for word; do :; done; echo "Hostname $word does match certificate"\n')
+    host.play("opendkim-testkey", "exit 0\n")
+    filed = f"/etc/letsencrypt/live/{HOSTNAME}/cert.pem"
+    host.write(filed, served.read_text().partition("-----BEGIN PRIVATE")[0])
+    health = [f"https {HOSTNAME}/help/me"]
+    assert host.apply("nginx", {"/etc/nginx/nginx.conf": "x\n"}, health=health) == 0
+    host.run(*CHECK)
+    assert f"ok certificate served for {HOSTNAME}\n" in capsys.readouterr().out
+    host.write(filed, _certificate(other).read_text().partition("-----BEGIN PRIVATE")[0])
+    host.run(*CHECK)
+    assert f"certificate served for {HOSTNAME}: is not the one in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rcode", "values", "complaint"),
+    [
+        (0, ("a.root-servers.net",), ""),
+        (0, (), "answers NOERROR for the root"),
+        (2, (), "answers SERVFAIL"),  # what it says when nothing validates, or no way out is open
+        (None, (), "no answer"),
+    ],
+)
+def test_a_resolver_is_healthy_when_it_finds_the_root(
+    monkeypatch: pytest.MonkeyPatch, rcode: int | None, values: tuple[str, ...], complaint: str
+) -> None:
+    def query(address: str, question: resolver.Question) -> types.SimpleNamespace:
+        assert (address, question.name, question.recursive) == ("127.0.0.1", ".", True)
+        if rcode is None:
+            raise resolver.NoAnswerError("no answer")
+        return types.SimpleNamespace(rcode=rcode, answers=values)
+
+    monkeypatch.setattr(resolver, "query", query)
+    if complaint:
+        with pytest.raises(probes.Unhealthy, match=complaint):
+            probes.check("resolver 127.0.0.1")
+    else:
+        probes.check("resolver 127.0.0.1")

@@ -2,10 +2,26 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from typing import Final
 
-from model import accounts, certbot, dovecot, firewall, opendkim, postfix
+from lab import keys
+from model import (
+    accounts,
+    certbot,
+    client_setup,
+    digest,
+    dovecot,
+    fail2ban,
+    firewall,
+    metrics,
+    opendkim,
+    postfix,
+    redis,
+    resolver,
+    rspamd,
+)
 from model.files import ConfigFile
 from model.settings import Settings, load
 from tests.golden.cases import CASES
@@ -13,12 +29,27 @@ from tests.golden.cases import CASES
 SERVICES: Final[dict[str, Callable[[Settings], tuple[ConfigFile, ...]]]] = {
     "accounts": lambda made: (accounts.users_file(made),),
     "certificate": certbot.files,
+    "digest": digest.files,
     "dovecot": dovecot.files,
+    "fail2ban": fail2ban.files,
     "firewall": firewall.files,
+    "metrics": metrics.files,
+    "nginx": lambda made: _with_a_certificate(client_setup.files(made)),
     "opendkim": opendkim.files,
     "postfix": postfix.files,
+    "redis": redis.files,
+    "resolver": resolver.files,
+    "rspamd": rspamd.files,
 }
 """What each service applies, but for the DKIM key: no parser opens it."""
+
+
+def _with_a_certificate(files: tuple[ConfigFile, ...]) -> tuple[ConfigFile, ...]:
+    """Return nginx's files with a certificate among them: its parser opens those it finds named."""
+    place = "/etc/nginx/parsers.pem"
+    named = re.compile(r"/etc/letsencrypt/live/[^;]+")
+    changed = (dataclasses.replace(file, content=named.sub(place, file.content)) for file in files)
+    return (*changed, ConfigFile(path=place, content="".join(keys.api_certificate())))
 
 
 def settings(case: str, release: str) -> Settings:

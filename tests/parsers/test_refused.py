@@ -16,10 +16,15 @@ MAIN_CF = "/etc/postfix/main.cf"
 MASTER_CF = "/etc/postfix/master.cf"
 DOVECOT = "/etc/dovecot/dovecot.conf"
 USERS = "/etc/dovecot/users"
+RSPAMD_OVERRIDE = "/etc/rspamd/rspamd.conf.local.override"
+NGINX, NGINX_DOMAINS = "/etc/nginx/nginx.conf", "/etc/nginx/mailhost-domains.conf"
 OPENDKIM = "/etc/opendkim.conf"
+UNITS = "/etc/systemd/system"
+JUNK = "/etc/dovecot/sieve/junk.sieve"
 SYSUSERS = "/etc/sysusers.d/mailhost-dovecot.conf"
 TMPFILES = "/etc/tmpfiles.d/mailhost-opendkim.conf"
 RULES, RULES6 = "/etc/ufw/user.rules", "/etc/ufw/user6.rules"
+JAILS, DOVECOT_FAILURES = "/etc/fail2ban/jail.local", "/etc/fail2ban/filter.d/mailhost-dovecot.conf"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/mailhost"
 
 
@@ -69,6 +74,10 @@ BAD = [
     Bad("dovecot", DOVECOT, "port = 143", "port = 99999", "Invalid port number 99999"),
     Bad("dovecot", DOVECOT, "first_valid_uid = 100", "first_valid_uid = hundred", "Invalid number hundred"),
     Bad("dovecot", DOVECOT, "mode = 0660", "mode = rw", "Invalid number rw"),
+    # Every delivery would fail to run it, and spam would stay in the INBOX.
+    Bad("dovecot", JUNK, 'fileinto "Junk"', 'fileinfo "Junk"', "junk.sieve refuses the new files"),
+    # What users move would teach nothing.
+    Bad("dovecot", DOVECOT, "sieve_extprograms", "sieve_extpograms", "sieve_extpograms"),
     # Mail would have no owner.
     Bad("dovecot", SYSUSERS, "u vmail", "w vmail", "Unknown command type 'w'"),
     # Nobody could log in, and the message must not show the line.
@@ -77,9 +86,9 @@ BAD = [
         USERS,
         "",
         "carol@example.com:secret\n",
-        "/etc/dovecot/users line 4: must be user@domain:{SCHEME}hash",
+        "/etc/dovecot/users line 6: must be user@domain:{SCHEME}hash",
     ),
-    Bad("accounts", USERS, "alice@example.com", "alice", "/etc/dovecot/users line 3: must be"),
+    Bad("accounts", USERS, "alice@example.com", "alice", "/etc/dovecot/users line 5: must be"),
     # OpenDKIM would not start, and mail would wait for its signature.
     Bad("opendkim", OPENDKIM, "", "TrustedHosts nobody\n", "unrecognized parameter"),
     Bad("opendkim", OPENDKIM, "Mode s\n", "Mode x\n", 'unknown mode "x"'),
@@ -96,6 +105,46 @@ BAD = [
     Bad("firewall", RULES, "-p tcp --dport 25 ", "-p tpc --dport 25 ", 'unknown protocol "tpc"'),
     Bad("firewall", RULES, "COMMIT\n", "", "COMMIT expected"),
     Bad("firewall", RULES6, "*filter\n", "*filtre\n", "table name 'filtre' invalid"),
+    # It would run without the jail, or not at all.
+    Bad("fail2ban", JAILS, "filter = mailhost-dovecot", "filter = mailhost-dovekot", "Unable to read the filter"),
+    Bad("fail2ban", JAILS, "banaction = nftables", "banaction = nftable", "Unable to read action"),
+    Bad("fail2ban", JAILS, "maxretry = 5", "maxretry 5", "parsing errors"),
+    Bad("fail2ban", DOVECOT_FAILURES, "rip=<ADDR>", "rip=<ADRESS>", "No failure-id group"),
+    Bad("fail2ban", DOVECOT_FAILURES, r"\(auth failed", "(auth failed", "Unable to compile regular expression"),
+    # It would take its own number.
+    Bad("fail2ban", JAILS, "maxretry = 5", "maxretry = five", "Wrong value for 'maxretry'"),
+    # The exporter would read nothing, or nothing would be turned over.
+    Bad("metrics", "/etc/rsyslog.d/00-mailhost.conf", "mail.* -", "mial.* -", 'unknown facility name "mial'),
+    Bad("metrics", "/etc/logrotate.d/mailhost", "\tweekly", "\tweakly", "unknown option 'weakly'"),
+    # No page would be there, and no digest come.
+    Bad("metrics", f"{UNITS}/mailhost-metrics.socket", "Accept=yes", "Accept=maybe", "socket:9: Failed to parse"),
+    Bad("metrics", f"{UNITS}/mailhost-metrics@.service", "NoNewPrivileges=", "NoNewPrivilege=", "NoNewPrivilege"),
+    Bad("digest", f"{UNITS}/mailhost-digest.timer", "OnCalendar=06:00", "OnCalendar=often", "calendar"),
+    # Redis would not start, and so nothing be counted.
+    Bad("redis", "/etc/redis/redis.conf", "volatile-ttl", "volatile-tll", "argument(s) must be one of the following"),
+    Bad("redis", "/etc/redis/redis.conf", "maxmemory 96mb", "maxmemory much", "argument must be a memory value"),
+    # Unbound would not start, and every name look-up of rspamd fail.
+    Bad(
+        "resolver",
+        "/etc/unbound/unbound.conf.d/mailhost.conf",
+        "prefetch: yes",
+        "prefetch: perhaps",
+        "expected yes or no",
+    ),
+    # rspamd would go on without the limits, and say nothing.
+    Bad("rspamd", RSPAMD_OVERRIDE, 'rate = "200 / 1h"', 'rate = "200 an hour"', "bad rate string"),
+    Bad("rspamd", RSPAMD_OVERRIDE, "id('messages')", "idd('messages')", "selector idd is unknown"),
+    Bad("rspamd", "/etc/rspamd/local.d/rbl.conf", "sem { enabled", "sem { enable", "RBL is DISABLED"),
+    # It would not start.
+    Bad("rspamd", "/etc/rspamd/local.d/settings.conf", "symbols_enabled = [", "symbols_enabled = ", "ucl parser error"),
+    # nginx would go on with what it has, and not start after a reboot.
+    Bad("nginx", NGINX, "server_tokens off;", "server_token off;", 'unknown directive "server_token"'),
+    Bad("nginx", NGINX, "ssl_protocols TLSv1.2", "ssl_protocols TLSv9", 'invalid value "TLSv9"'),
+    Bad("nginx", NGINX, "$posted;", "$nobody;", 'unknown "nobody" variable'),
+    Bad("nginx", NGINX_DOMAINS, "mailhost-locations.conf", "no-such.conf", "No such file or directory"),
+    Bad(
+        "nginx", NGINX_DOMAINS, "ssl_certificate_key /etc/nginx/parsers.pem;", "", 'no "ssl_certificate_key" is defined'
+    ),
     # A renewed certificate would never be served.
     Bad("certificate", HOOK, "esac", "case", "Syntax error"),
 ]
@@ -109,6 +158,12 @@ OTHER_GENERATION = [
     ("e13", "auth_allow_cleartext = no", "disable_plaintext_auth = yes", "disable_plaintext_auth"),
     ("e13", f"ssl_server_cert_file = {CERTIFICATE}", f"ssl_cert = <{CERTIFICATE}", "ssl_cert"),
     ("e13", "passdb passwd-file {\n", "passdb {\n  driver = passwd-file\n", "passdb"),
+    # doveconf accepts these two: all users would have one mailbox, or no plugin would be loaded.
+    ("e13", "%{user | domain | lower}/%{user | username | lower}", "%d/%n", "%d is a variable of Dovecot 2.3"),
+    ("e13", "recipient\n", "recipient\nmail_plugins = $mail_plugins sieve\n", "$m is a variable of Dovecot 2.3"),
+    ("e13", "quota_storage_size = 5368709120B", "quota_rule = *:storage=5G", "quota_rule"),
+    ("e13", "mail_compress_write_method", "zlib_save", "zlib_save"),
+    ("e12", "plugin {\n  zlib_save = zstd\n}", "mail_compress_write_method = zstd", "mail_compress_write_method"),
     ("e12", "protocols = imap pop3 lmtp", "protocols {\n  imap = yes\n}", "protocols"),
     ("e12", "mail_location = maildir:~/Maildir", "mail_driver = maildir\nmail_path = ~/Maildir", "mail_driver"),
     ("e12", "disable_plaintext_auth = yes", "auth_allow_cleartext = no", "auth_allow_cleartext"),

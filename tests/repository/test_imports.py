@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CLONE = Path(__file__).parent.parent.parent
-PACKAGES = ("model", "components", "lab", "toolchain", "host/mailhostctl")
+PACKAGES = ("accounts", "components", "doctor", "host/mailhostctl", "lab", "model", "toolchain")
 
 
 def _imported(file: Path) -> set[str]:
@@ -53,6 +53,8 @@ def test_the_toolchain_needs_the_standard_library_only() -> None:
         ("model/settings.py", "import components", "components build on model"),
         ("model/settings.py", "import pulumi", "model knows no engine"),
         ("components/dns.py", "import lab", "nothing but the lab"),
+        ("accounts/store.py", "import components", "the commands for accounts"),
+        ("components/dns.py", "import accounts", "the program is complete"),
         ("toolchain/venv.py", "import lab", "nothing but the lab"),
         ("host/mailhostctl/paths.py", "import lab", "what runs on the mail host"),
         ("components/dns.py", "import pulumi_cloudflare", "importing pulumi_cloudflare costs"),

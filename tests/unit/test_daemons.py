@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 
 from model import accounts, certbot, constants, dovecot, firewall, opendkim, packages, postfix
 from model.files import ConfigFile
-from model.settings import Services, Settings
+from model.options import Services
+from model.settings import Settings
 from tests.unit.samples import ARGON2ID, BCRYPT, settings
 
-PORTS = {"imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "submission": 587, "submissions": 465}
+PORTS = {
+    **{"imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "managesieve": 4190},
+    **{"submission": 587, "submissions": 465},
+}
 OSES = ("debian12", "debian13", "ubuntu24.04")
 choices = st.fixed_dictionaries({name: st.booleans() for name in PORTS})
 
@@ -44,7 +48,7 @@ def test_the_services_known_here_are_all_there_are() -> None:
 @pytest.mark.parametrize("os", OSES)
 @given(on=choices)
 def test_a_port_is_open_served_and_probed_exactly_when_its_service_is_on(os: str, on: dict[str, bool]) -> None:
-    made = settings(os=os, services=on)
+    made = settings(os=os, services=on, metrics={"enabled": False})
     wanted = {port for name, port in PORTS.items() if on[name]}
     opened = {port.number for port in firewall.ports(made)}
     assert opened & set(PORTS.values()) == wanted
@@ -66,10 +70,12 @@ def test_a_port_is_open_served_and_probed_exactly_when_its_service_is_on(os: str
     assert probed - {25} == wanted
     assert ("dovecot-imapd" in packages.packages(made)) is (on["imap"] or on["imaps"])
     assert ("dovecot-pop3d" in packages.packages(made)) is (on["pop3"] or on["pop3s"])
+    assert ("dovecot-managesieved" in packages.packages(made)) is on["managesieve"]
 
 
-def test_the_ten_ports_of_the_guide_are_the_default() -> None:
-    assert sorted(port.number for port in firewall.ports(settings())) == [22, 25, 80, 110, 143, 443, 465, 587, 993, 995]
+def test_the_ten_ports_of_the_guide_and_managesieve_are_the_default() -> None:
+    guide = [22, 25, 80, 110, 143, 443, 465, 587, 993, 995]
+    assert sorted(port.number for port in firewall.ports(settings())) == [*guide, 4190]
 
 
 def test_ssh_is_the_first_rule_and_never_limited() -> None:
@@ -93,7 +99,7 @@ def test_rules_are_tcp_only_and_ufw_sees_what_iptables_does(family: str) -> None
     chains = re.findall(r"^-A ufw6?-user-input -p (\w+) --dport (\d+) -j ACCEPT$", rules, re.M)
     assert [(protocol, port) for protocol, port, _ in tuples] == chains
     assert {protocol for protocol, _ in chains} == {"tcp"}
-    assert len(chains) == 10
+    assert len(chains) == 11
 
 
 def test_without_ipv6_only_the_operators_ports_are_open_there() -> None:
@@ -110,7 +116,7 @@ def test_the_sockets_of_postfix_are_where_the_others_put_them(os: str) -> None:
     queue = constants.POSTFIX_QUEUE
     assert listeners[f"{queue}/{main['smtpd_sasl_path']}"] == "0660"
     assert listeners[f"{queue}/{main['virtual_transport'].removeprefix('lmtp:unix:')}"] == "0600"
-    assert signer["Socket"] == f"local:{queue}/{main['smtpd_milters'].removeprefix('unix:')}"
+    assert signer["Socket"] == f"local:{queue}/{main['non_smtpd_milters'].removeprefix('unix:')}"
 
 
 @pytest.mark.parametrize("os", OSES)
@@ -129,7 +135,7 @@ def test_passwords_are_never_offered_on_port_25(on: dict[str, bool]) -> None:
     made = settings(services=on)
     assert "smtpd_sasl_auth_enable" not in main_cf(made)  # default: no
     services = master_cf(made)
-    assert "smtpd_sasl_auth_enable=no" in services["smtp/inet"]
+    assert "smtpd_sasl_auth_enable=no" in services["smtpd/pass"]
     for name in ("submission", "submissions"):
         options = services.get(f"{name}/inet")
         assert (options is not None) is on[name]
@@ -143,17 +149,22 @@ def test_passwords_are_never_offered_on_port_25(on: dict[str, bool]) -> None:
 def test_mail_waits_for_the_signer() -> None:
     main = main_cf(settings())
     assert main["milter_default_action"] == "tempfail"
-    assert main["non_smtpd_milters"] == "$smtpd_milters"
+    assert main["non_smtpd_milters"] == "unix:opendkim/opendkim.sock"
+    assert main["smtpd_milters"] == "unix:rspamd/milter.sock"
     assert main["internal_mail_filter_classes"] == "bounce"
-    # Only port 25, through which nothing leaves, goes without.
-    assert [name for name, options in master_cf(settings()).items() if "smtpd_milters" in options] == ["smtp/inet"]
+    # What comes in on port 25 is judged, never signed; what people submit is counted, then signed.
+    wanted = "-o smtpd_milters=unix:rspamd/milter.sock,unix:opendkim/opendkim.sock\n"
+    services = master_cf(settings())
+    assert [name for name, options in services.items() if wanted in options] == ["submission/inet", "submissions/inet"]
+    assert [name for name, options in services.items() if "smtpd_milters" in options and wanted not in options] == []
     assert main["smtpd_relay_restrictions"] == "reject_unauth_destination"
 
 
 def test_the_domain_is_virtual_and_nothing_is_local() -> None:
     main = main_cf(settings())
     assert main["mydestination"] == ""
-    assert main["virtual_mailbox_domains"] == "$mydomain"
+    assert main["virtual_mailbox_domains"] == "texthash:$config_directory/virtual_domains"
+    assert parameters(text(postfix.files(settings()), "/etc/postfix/virtual_domains")) == {"example.com": "ok"}
     assert "example.com" not in main["virtual_alias_domains"]
 
 
@@ -173,8 +184,8 @@ def test_postfix_and_dovecot_know_the_same_mailboxes() -> None:
     known = parameters(text(postfix.files(made), "/etc/postfix/virtual_mailboxes"))
     users = [line.split(":", 1) for line in accounts.users_file(made).content.splitlines() if not line.startswith("#")]
     assert list(known) == [address for address, _ in users] == ["alice@example.com", "bob@example.com"]
-    # The right side of the map is the login that may send as the left side.
-    assert all(address == login for address, login in known.items())
+    logins = parameters(text(postfix.files(made), "/etc/postfix/sender_logins"))
+    assert all(address == login for address, login in logins.items() if address in known)
     assert [rest for _, rest in users] == [f"{ARGON2ID}::::::", f"{BCRYPT}::::::"]
 
 
@@ -203,7 +214,7 @@ def test_both_signing_tables_name_one_key() -> None:
     key, where = parameters(text(files, "/etc/opendkim/KeyTable")).popitem()
     assert parameters(text(files, "/etc/opendkim/SigningTable")) == {"*@example.com": key}
     assert key == "2026a._domainkey.example.com"
-    assert where == f"example.com:2026a:{opendkim.private_key_path(made)}"
+    assert where == f"example.com:2026a:{opendkim.private_key_path(made.served[0])}"
 
 
 def test_what_is_oversigned_is_signed() -> None:
@@ -216,15 +227,18 @@ def test_what_is_oversigned_is_signed() -> None:
 
 
 def test_each_selector_has_a_key_file_of_its_own() -> None:
-    assert opendkim.private_key_path(settings()) == "/etc/dkimkeys/example.com.mail.private"
+    assert opendkim.private_key_path(settings().served[0]) == "/etc/dkimkeys/example.com.mail.private"
 
 
-def test_only_the_renewal_hook_is_executable() -> None:
+def test_only_programs_are_executable() -> None:
     made = settings()
     groups = (postfix, dovecot, opendkim, firewall, certbot)
     files = [file for group in groups for file in group.files(made)]
     assert [file.path for file in files if int(file.mode, 8) & 0o111] == [
-        "/etc/letsencrypt/renewal-hooks/deploy/mailhost"
+        "/usr/local/lib/mailhost/quota-warning",
+        "/usr/local/lib/mailhost/filter-errors",
+        "/usr/local/lib/mailhost/sieve/learn",
+        "/etc/letsencrypt/renewal-hooks/deploy/mailhost",
     ]
     assert len({file.path for file in files}) == len(files)
 

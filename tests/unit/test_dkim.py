@@ -28,7 +28,8 @@ def test_a_signature_verifies_with_the_published_record(bits: int) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     # PKCS#1, as tls.PrivateKey gives it
     private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    record = records.dkim(settings(dkim={"bits": bits}), public_pem(key))
+    made = settings(dkim={"bits": bits})
+    record = records.dkim(made, made.served[0], public_pem(key))
     assert record.name == "mail._domainkey.example.com"
     signed = dkimpy.sign(MESSAGE, b"mail", b"example.com", private) + MESSAGE
 

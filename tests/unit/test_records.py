@@ -29,25 +29,28 @@ def test_addresses(changes: dict[str, object], expected: list[str]) -> None:
     ],
 )
 def test_spf_names_the_addresses_mail_leaves_from(changes: dict[str, object], expected: str) -> None:
-    record = records.spf(settings(**changes))
+    made = settings(**changes)
+    record = records.spf(made, made.served[0])
     assert (record.name, record.type, record.content) == ("example.com", "TXT", expected)
 
 
 @pytest.mark.parametrize("policy", ["none", "quarantine", "reject"])
 def test_dmarc_reports_go_to_an_address_that_exists(policy: str) -> None:
-    record = records.dmarc(settings(dmarc={"policy": policy}))
+    made = settings(dmarc={"policy": policy})
+    record = records.dmarc(made, made.served[0])
     assert record.name == "_dmarc.example.com"
     assert record.content == f'"v=DMARC1; p={policy}; rua=mailto:postmaster@example.com"'
 
 
 def test_mx_has_its_preference_apart() -> None:
-    record = records.mx(settings())
+    record = records.mx(settings(), settings().served[0])
     assert (record.name, record.content, record.priority) == ("example.com", "mail.example.com", 10)
 
 
 def test_every_record_has_the_ttl_and_a_key_of_its_own() -> None:
     made = settings(dns={"ttl": 300}, ipv6=V6)
-    found = [*records.address(made), records.mx(made), records.spf(made), records.dmarc(made)]
+    first = made.served[0]
+    found = [*records.address(made), *records.early(made, first), *records.invitation(made, first)]
     assert {record.ttl for record in found} == {300}
     assert len({record.key for record in found}) == len(found)
     assert len({(record.name, record.type) for record in found}) == len(found)

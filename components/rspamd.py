@@ -1,0 +1,60 @@
+"""rspamd: judges what comes in, counts what users send."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.mail_domain import MailDomain
+from components.service import SecretFile, Service, ServiceArgs, ServiceHost
+from model import rspamd
+from model.dkim import ed25519_seed
+from model.settings import ServedDomain
+
+
+@dataclass(frozen=True, kw_only=True)
+class RspamdArgs:
+    """Inputs of `Rspamd`."""
+
+    host: ServiceHost
+    """Resolver and Redis answer there: rspamd asks both from its first second on."""
+    keys: Sequence[SecretFile] = ()
+    published: Sequence[pulumi.Resource] = ()
+
+
+def rspamd_keys(domain: ServedDomain, made: MailDomain) -> Sequence[SecretFile]:
+    """Return a domain's private keys as files that rspamd can read; none where it does not sign."""
+    if made.ed25519_pem is None:
+        return []
+    places = rspamd.signing_keys(domain)
+    seed = made.ed25519_pem.apply(ed25519_seed)
+    return [
+        SecretFile(path=path, content=content, mode="0640", owner="root:_rspamd")
+        for path, content in ((places.rsa, made.private_key_pem), (places.ed25519, seed))
+    ]
+
+
+class Rspamd(Service):
+    """Owns our files in /etc/rspamd, the milter socket in Postfix's chroot and the learning socket in /run/rspamd."""
+
+    def __init__(self, name: str, args: RspamdArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        settings = args.host.settings
+        password = rspamd.password_file(settings)
+        passwords = (
+            [SecretFile(path=password.path, content=password.content, mode=password.mode, owner=password.owner)]
+            if password
+            else []
+        )
+        super().__init__(
+            "mailhost:index:Rspamd",
+            name,
+            ServiceArgs(
+                host=args.host,
+                service="rspamd",
+                files=rspamd.files(settings),
+                secret_files=[*passwords, *args.keys],
+                health=rspamd.health(settings),
+                after=args.published if args.keys else (),
+            ),
+            opts,
+        )

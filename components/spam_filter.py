@@ -1,0 +1,55 @@
+"""What judges and counts mail: rspamd, the resolver it asks, the Redis it remembers with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pulumi
+
+from components.antivirus import Antivirus
+from components.redis import Redis
+from components.resolver import Resolver
+from components.rspamd import Rspamd, RspamdArgs
+from components.service import SecretFile, Service, ServiceHost
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpamFilterArgs:
+    """Inputs of `SpamFilter`."""
+
+    host: ServiceHost
+    keys: Sequence[SecretFile] = ()
+    """Private DKIM keys, when rspamd signs."""
+    published: Sequence[pulumi.Resource] = ()
+    """The keys' records are visible: a signature nobody can verify is worse than none."""
+
+
+class SpamFilter(pulumi.ComponentResource):
+    """Three services or four, one after another: they hold one SSH connection while staging, and one while applying."""
+
+    staged: pulumi.Resource
+    """The last file is staged: the next service may use the connection."""
+    applied: pulumi.Resource
+    """rspamd answers on its milter socket."""
+
+    def __init__(self, name: str, args: SpamFilterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mailhost:index:SpamFilter", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        resolver = Resolver(f"{name}-resolver", args.host, child)
+        before: Service = Redis(f"{name}-redis", _after(args.host, resolver), child)
+        if args.host.settings.spam.antivirus:
+            before = Antivirus(f"{name}-antivirus", _after(args.host, before), child)
+        rspamd = Rspamd(
+            f"{name}-rspamd",
+            RspamdArgs(
+                host=_after(args.host, before),
+                keys=args.keys,
+                published=args.published,
+            ),
+            child,
+        )
+        self.staged, self.applied = rspamd.staged, rspamd.applied
+        self.register_outputs({})
+
+
+def _after(host: ServiceHost, service: Service) -> ServiceHost:
+    return replace(host, helper=service.staged, packages=service.applied)

@@ -1,0 +1,77 @@
+"""The client setup: nginx with the names that mail programs ask, and their certificates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+from components.remote import command
+from components.service import Service, ServiceArgs, ServiceHost
+from model import client_setup
+from model.constants import ACME_CHALLENGES
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebCertificatesArgs:
+    """Inputs of `WebCertificates`."""
+
+    host: ServiceHost
+    after: Sequence[pulumi.Resource]
+    """The names are visible everywhere, since an ACME server counts failed attempts; and mail works, which must not
+    wait for a domain whose web names cannot have a certificate. Among it the host name's certificate: certbot runs once
+    at a time."""
+
+
+class WebCertificates(pulumi.ComponentResource):
+    """Obtains the certificates of all domains' web names with one command, one certificate for each domain.
+
+    Destroy leaves them, but they are not renewed any more.
+    """
+
+    issued: pulumi.Resource
+    """Depend on it to read /etc/letsencrypt/live/autoconfig.DOMAIN."""
+
+    def __init__(self, name: str, args: WebCertificatesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mailhost:index:WebCertificates", name, {}, opts)
+        settings = args.host.settings
+        self.issued = command(
+            f"{name}-issue",
+            args.host.remote,
+            [
+                *("mailhostctl", "certificates", "--webroot", ACME_CHALLENGES),
+                *("--server", settings.acme.server, "--contact", settings.acme.contact),
+            ],
+            stdin=client_setup.lineages(settings),
+            delete=["mailhostctl", "retire-certificates", "--webroot", ACME_CHALLENGES],
+            # Conditions of the world, not values.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
+        )
+        self.register_outputs({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NginxArgs:
+    """Inputs of `Nginx`."""
+
+    host: ServiceHost
+    certificates: pulumi.Resource
+
+
+class Nginx(Service):
+    """Owns /etc/nginx/nginx.conf, /etc/nginx/mailhost-*.conf and /var/www/mailhost. Listens on 80 and 443."""
+
+    def __init__(self, name: str, args: NginxArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        settings = args.host.settings
+        super().__init__(
+            "mailhost:index:Nginx",
+            name,
+            ServiceArgs(
+                host=args.host,
+                service="nginx",
+                files=client_setup.files(settings),
+                health=client_setup.health(settings),
+                requires=client_setup.requires(settings),
+                after=[args.certificates],
+            ),
+            opts,
+        )

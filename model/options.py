@@ -1,0 +1,326 @@
+"""Groups of settings: what one key of the configuration holds, with its defaults.
+
+Keys and units are documented below each field; docs/configuration.md is made from them.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from model import syntax
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+
+_TTLS = range(60, 86_400 + 1)
+_TTL_AUTOMATIC = 1
+_LONGEST_NAME = 64
+_PEM = re.compile(
+    r"-----BEGIN ((?:OPENSSH|RSA|EC) )?PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END \1?PRIVATE KEY-----\n", re.A
+)
+_OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+_UNENCRYPTED = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"  # magic, NUL, cipher name "none" (OpenSSH's PROTOCOL.key)
+
+
+def private_key(value: SecretStr) -> SecretStr:
+    """Return a private SSH key with exactly one newline at its end.
+
+    Raises:
+        ValueError: not a private key in PEM form, or one with a passphrase.
+    """
+    text = value.get_secret_value().replace("\r\n", "\n").strip() + "\n"
+    if not _PEM.fullmatch(text):
+        raise ValueError(
+            "is not a private key file; store it with: pulumi config set --secret sshPrivateKey < ~/.ssh/deploy_key "
+            "(without a passphrase), or leave it out to use the SSH agent"
+        )
+    if text.startswith(_OPENSSH) and not text.startswith(_OPENSSH + _UNENCRYPTED):
+        raise ValueError("has a passphrase, and nobody is there to type it; give a key without, or use the SSH agent")
+    return SecretStr(text)
+
+
+def _https(value: str) -> str:
+    # RFC 8555 §6.1: HTTPS always. The characters are those of RFC 3986 that need no quoting in a command line.
+    if not re.fullmatch(r"https://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?", value):
+        raise ValueError(f"is not an https:// directory URL, such as {LETS_ENCRYPT}")
+    return value
+
+
+def _size(value: object) -> object:
+    """Read 512M or 5G as bytes; a bare number is bytes already."""
+    if not isinstance(value, str) or value.strip().isdecimal():
+        return value
+    match = re.fullmatch(r"([0-9]{1,9})([KMGT])i?B?", value.strip(), re.I)
+    if not match:
+        raise ValueError("is not a size; write bytes, or such as 512M or 5G")
+    return int(match[1]) * 1024 ** ("KMGT".index(match[2].upper()) + 1)
+
+
+def _display_name(value: str) -> str:
+    if len(value) > _LONGEST_NAME or not value.isprintable():
+        raise ValueError(f"is not a display name; write at most {_LONGEST_NAME} characters in one line")
+    return value
+
+
+Domain = Annotated[str, AfterValidator(syntax.registrable_domain)]
+Hostname = Annotated[str, AfterValidator(syntax.domain_name)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Address = Annotated[str, AfterValidator(syntax.mail_address)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0, le=1 << 50)]
+"""Bytes, written as such or as 512M, 5G."""
+
+
+def _camel(name: str) -> str:
+    # Pydantic's own to_camel makes pop3S of pop3s.
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+class Model(BaseModel):
+    """What every group of settings has in common: frozen, camelCase keys, typos refused, values never quoted."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=_camel,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+
+class Ssh(Model):
+    """How the program reaches the host."""
+
+    host: Annotated[str, AfterValidator(syntax.host)] = ""
+    """Address or name to connect to; default: ipv4."""
+    port: Port = 22
+    """TCP port of sshd. The firewall allows it before anything else."""
+    user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")] = "root"
+    """Account to log in as; any other than root needs sudo without a password."""
+
+
+class Dns(Model):
+    """What goes into the zone."""
+
+    ttl: int = 3600
+    """Seconds a resolver may keep a record: 60 to 86400, or 1 for Cloudflare's automatic."""
+    zone_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    """Cloudflare zone id; default: the zone is found by the domain's name."""
+    apex: bool = True
+    """Publish A and AAAA records for the domain itself too. Set it to false when a web site lives there."""
+
+    @field_validator("ttl")
+    @classmethod
+    def _cloudflare_range(cls, ttl: int) -> int:
+        if ttl != _TTL_AUTOMATIC and ttl not in _TTLS:
+            raise ValueError("is no TTL Cloudflare accepts; write 60 to 86400 seconds, or 1 for automatic")
+        return ttl
+
+
+class Dkim(Model):
+    """The signature under every outgoing mail (RFC 6376)."""
+
+    selector: Annotated[str, AfterValidator(syntax.selector)] = "mail"
+    """Name of the key in the zone: <selector>._domainkey.<domain>."""
+    bits: Literal[2048, 3072, 4096] = 2048
+    """Size of the RSA key in bits; verifiers must support up to 4096 (RFC 8301 §3.2)."""
+    signer: Literal["opendkim", "rspamd"] = "opendkim"
+    """Who signs. rspamd adds an Ed25519 signature (RFC 8463) beside the RSA one."""
+
+
+class Dmarc(Model):
+    """What others shall do with mail that claims the domain and fails SPF and DKIM (RFC 7489)."""
+
+    policy: Literal["none", "quarantine", "reject"] = "quarantine"
+    """The published p=."""
+
+
+class Acme(Model):
+    """Who issues the certificate (RFC 8555)."""
+
+    server: Annotated[str, AfterValidator(_https)] = LETS_ENCRYPT
+    """Directory URL of the ACME server."""
+    contact: Annotated[str, AfterValidator(lambda value: value and syntax.mail_address(value))] = ""
+    """Mail address for the ACME account; default: postmaster@<domain>."""
+    staging: bool = False
+    """Use Let's Encrypt's staging server: its certificates are not trusted, its rate limits generous."""
+
+
+class Services(Model):
+    """Which doors are open to mail clients. Port 25 always is."""
+
+    imap: bool = True
+    """IMAP with STARTTLS required, port 143."""
+    imaps: bool = True
+    """IMAP with TLS from the start, port 993."""
+    pop3: bool = True
+    """POP3 with STARTTLS required, port 110."""
+    pop3s: bool = True
+    """POP3 with TLS from the start, port 995."""
+    submission: bool = True
+    """Submission with STARTTLS required, port 587."""
+    submissions: bool = True
+    """Submission with TLS from the start, port 465."""
+    managesieve: bool = True
+    """ManageSieve with STARTTLS required, port 4190: mail programs edit filters. Needs sieve."""
+
+
+class Firewall(Model):
+    """Ports beside those of the services that are on."""
+
+    https: bool = False
+    """Open port 443 for a web server of your own; the client setup's is open anyway."""
+    allow: tuple[Port, ...] = ()
+    """Further TCP ports to open."""
+
+
+class MailDomain(Model):
+    """One of the domains this host serves. What is not said is as for the first domain."""
+
+    zone_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    """Cloudflare zone id; default: the zone is found by the domain's name."""
+    selector: Annotated[str, AfterValidator(syntax.selector)] | None = None
+    """DKIM selector; default: dkim.selector."""
+    dmarc: Literal["none", "quarantine", "reject"] | None = None
+    """DMARC policy; default: dmarc.policy."""
+    catch_all: Address | None = None
+    """Address that gets the domain's mail for which there is neither mailbox nor alias."""
+
+
+class Mailbox(Model):
+    """One mailbox."""
+
+    password: SecretStr
+    """Password hash (secret): {ARGON2ID}… or {BLF-CRYPT}…."""
+    name: Annotated[str, AfterValidator(_display_name)] = ""
+    """Display name, for the client setup."""
+    quota: Size | None = None
+    """Most the mailbox may hold: bytes, or such as 512M or 5G; 0 is no limit; default: storage.quota."""
+    enabled: bool = True
+    """False contains a stolen account: no login, sessions and queued mail are dropped, new mail waits outside."""
+    forward: tuple[Address, ...] = ()
+    """Addresses that get the mailbox's mail as well."""
+    keep_copy: bool = True
+    """Keep forwarded mail in the mailbox too."""
+
+
+class Storage(Model):
+    """How mail is kept."""
+
+    quota: Size = 5 * 1024**3
+    """Most one mailbox may hold, before compression: bytes, or such as 512M or 5G; 0 is no limit."""
+    compression: bool = True
+    """Compress new mail on disk (zstd); mail that is there already stays as it is."""
+    search: bool = True
+    """Index the text of mail for searching: Debian 13 with Flatcurve, Debian 12 with Xapian. On Ubuntu 24.04 a search
+    reads the mail."""
+    trash_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    """Days until mail in Trash is deleted; 0 keeps it."""
+    junk_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    """Days until mail in Junk is deleted; 0 keeps it."""
+
+
+class Sieve(Model):
+    """Mail filters of users (RFC 5228)."""
+
+    enabled: bool = True
+    """Run users' filters; put spam into Junk and learn from what users move there or back (needs spam.enabled)."""
+
+
+class Spam(Model):
+    """Spam filtering by rspamd."""
+
+    enabled: bool = True
+    """Install rspamd, Redis and a local resolver, and let them judge incoming mail."""
+    greylist: Annotated[float, Field(gt=0, le=100)] = 4
+    """Score from which unknown senders are asked to come again in five minutes; as high as reject, nobody is."""
+    junk: Annotated[float, Field(gt=0, le=100)] = 6
+    """Score from which mail goes to Junk."""
+    reject: Annotated[float, Field(gt=0, le=1000)] = 15
+    """Score from which mail is refused."""
+    blocklists: bool = True
+    """Ask DNS blocklists, through the host's own resolver."""
+    antivirus: bool = False
+    """Scan mail with ClamAV, which needs another 1.2 GB of memory."""
+    controller_password: SecretStr | None = None
+    """Hash (secret; from: rspamadm pw) for rspamd's page on localhost:11334; default: the page is closed."""
+
+    @field_validator("reject")
+    @classmethod
+    def _above_junk(cls, reject: float, info: ValidationInfo) -> float:
+        if reject < info.data.get("junk", 0):
+            raise ValueError("is lower than junk, so nothing would ever go to Junk; raise it, or lower spam.junk")
+        return reject
+
+    @field_validator("controller_password")
+    @classmethod
+    def _rspamd_hash(cls, password: SecretStr | None) -> SecretStr | None:
+        if password and not re.fullmatch(r"\$[12](?:\$[a-z0-9]{16,128}){2}", password.get_secret_value()):
+            raise ValueError("is not a hash as rspamd stores it (not shown); make one with: rspamadm pw")
+        return password
+
+
+class Smtp(Model):
+    """Port 25."""
+
+    postscreen: bool = True
+    """Let postscreen(8) turn away clients that do not wait for the greeting."""
+
+
+class Limits(Model):
+    """How much one account may do: a stolen password must not put the host on blocklists."""
+
+    enabled: bool = True
+    """Count messages and recipients. Needs spam.enabled: rspamd counts."""
+    messages: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    """Messages one account may send an hour."""
+    recipients: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    """Recipients one account may write to an hour."""
+    connections: Annotated[int, Field(ge=1, le=1000)] = 30
+    """Connections one account may hold from one address, each for IMAP, POP3 and ManageSieve."""
+
+
+class Ban(Model):
+    """fail2ban: addresses that guess passwords are shut out."""
+
+    enabled: bool = True
+    """Install fail2ban, with jails for sshd, Postfix, Dovecot and repeated offenders."""
+    attempts: Annotated[int, Field(ge=2, le=100)] = 5
+    """Failures within the window after which an address is banned."""
+    window: Annotated[int, Field(ge=60, le=604_800)] = 600
+    """Seconds in which failures are counted."""
+    duration: Annotated[int, Field(ge=60, le=31_536_000)] = 3600
+    """Seconds a ban lasts; repeated offenders are banned for a week."""
+    allow: tuple[Annotated[str, AfterValidator(syntax.network)], ...] = ()
+    """Addresses or networks that are never banned; those the host is deployed from always are among them."""
+
+
+class ClientSetup(Model):
+    """How mail programs find their settings."""
+
+    enabled: bool = True
+    """Install nginx: autoconfig, autodiscover, .mobileconfig and a help page for users; publish SRV records. It takes
+    ports 80 and 443; set it to false where another web server has them. Default: false where no service is on to read
+    mail with, or none to send it."""
+
+
+class Metrics(Model):
+    """What monitoring reads."""
+
+    enabled: bool = True
+    """Install a Postfix exporter and open the OpenMetrics pages of the daemons."""
+    listen: Annotated[str, AfterValidator(syntax.ip_address)] = "127.0.0.1"
+    """IP address the pages are on. On any other than localhost, firewall.allow must open their ports: 9154 (Postfix),
+    9900 (Dovecot), 9910 (queue, certificates, services, disk, rspamd)."""
+    digest: bool = False
+    """Mail a daily summary to the postmaster."""

@@ -1,0 +1,197 @@
+"""Domains, aliases, forwards and rights to send, with real clients: a second domain comes, is lived in, and goes."""
+
+import dataclasses
+import secrets
+import smtplib
+from collections.abc import Iterator
+
+import pytest
+
+from lab import cloudflare, outside
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_messages, lab_names, submit, wait_for, with_subject
+from lab.demo import account
+from tests.e2e.conftest import Host
+from tests.e2e.stack import password_hashes
+
+SELECTOR = "2026b"
+"""Of the second domain: another one than the first's."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class House:
+    """A host with a second domain: dora@ and its catch-all there; in the first one copy@, away@ and eve@."""
+
+    host: Host
+    planned: list[tuple[str, str]]
+    """What the second domain alone changed."""
+
+    @property
+    def first(self) -> str:
+        return self.host.machine.domain
+
+    @property
+    def second(self) -> str:
+        return self.host.machine.second_domain
+
+    def account(self, address: str) -> Account:
+        """All mailboxes of this file have bob's password, but alice."""
+        user = "alice" if address == f"alice@{self.first}" else "bob"
+        return dataclasses.replace(account(self.host.machine, user), address=address)
+
+    def arrives(self, address: str, about: str) -> None:
+        reader = self.account(address)
+        wait_for(lambda: with_subject(imap_messages(reader), about), f"the mail in {address}'s INBOX")
+
+
+@pytest.fixture(scope="module")
+def house(host: Host) -> Iterator[House]:
+    stack, first, second = host.stack, host.machine.domain, host.machine.second_domain
+    before = stack.settings()
+    stack.configure({"domains": {second: {"selector": SELECTOR}}})
+    planned = stack.planned()
+    hashed = password_hashes()["bob"]
+    for address in (f"dora@{second}", f"copy@{first}", f"away@{first}", f"eve@{first}"):
+        stack.set_secret(f'mailboxes["{address}"].password', hashed)
+    for path, value in (
+        (f'mailboxes["copy@{first}"].forward[0]', f"alice@{first}"),
+        (f'mailboxes["away@{first}"].forward[0]', f"alice@{first}"),
+        (f'mailboxes["away@{first}"].keepCopy', "false"),
+        (f'mailboxes["eve@{first}"].enabled', "false"),
+        (f'domains["{second}"].catchAll', f"dora@{second}"),
+        (f'aliases["info@{first}"]', f"bob@{first}"),
+        (f'aliases["sales@{second}"][0]', f"alice@{first}"),
+        (f'aliases["sales@{second}"][1]', f"dora@{second}"),
+    ):
+        stack.pulumi("config", "set", "--path", path, value, stack=True).must_pass()
+    stack.up().must_pass()
+    yield House(host=host, planned=planned)
+    if stack.settings() != before:
+        stack.restore(before)
+        stack.up().must_pass()
+
+
+def subject() -> str:
+    return f"test {secrets.token_hex(6)}"
+
+
+def test_a_domain_touches_its_own_records_and_the_lists_of_domains(house: House) -> None:
+    own = [name for _, name in house.planned if name.startswith(f"mail-{house.second}")]
+    assert {f"mail-{house.second}-{key}" for key in ("rsa", "txt", "spf", "dmarc", "mx")} <= set(own)
+    others = {name for _, name in house.planned} - set(own)
+    assert {name for name in others if name.startswith("mail-postfix")} == {
+        "mail-postfix-apply",
+        "mail-postfix-sender-logins",
+        "mail-postfix-virtual-aliases",
+        "mail-postfix-virtual-domains",
+    }
+    assert not [name for name in others if name.startswith((f"mail-{house.first}", "mail-address", "mail-dovecot"))]
+    assert not [op for op, _ in house.planned if "replace" in op or "delete" in op]
+
+
+def test_a_second_up_changes_nothing(house: House) -> None:
+    assert house.host.stack.planned() == []
+
+
+@pytest.mark.parametrize(
+    ("to", "readers"),
+    [
+        ("dora@{second}", ["dora@{second}"]),
+        ("info@{first}", ["bob@{first}"]),
+        ("sales@{second}", ["alice@{first}", "dora@{second}"]),
+        ("nobody-has-this@{second}", ["dora@{second}"]),  # the catch-all
+        ("dora+orders@{second}", ["dora@{second}"]),
+        ("alice+news@{first}", ["alice@{first}"]),
+        ("info+news@{first}", ["bob@{first}"]),
+        ("postmaster@{second}", ["alice@{first}"]),
+        ("abuse@{second}", ["alice@{first}"]),
+        ("copy@{first}", ["copy@{first}", "alice@{first}"]),
+        ("away@{first}", ["alice@{first}"]),
+    ],
+)
+def test_mail_from_outside_reaches(house: House, to: str, readers: list[str]) -> None:
+    about = subject()
+    outside.send(compose(outside.CAROL, to.format(first=house.first, second=house.second), about))
+    for reader in readers:
+        house.arrives(reader.format(first=house.first, second=house.second), about)
+
+
+def test_a_forward_without_a_copy_keeps_none_and_a_catch_all_takes_from_nobody(house: House) -> None:
+    about = subject()
+    for to in (f"away@{house.first}", f"sales@{house.second}"):
+        outside.send(compose(outside.CAROL, to, f"{about} {to}"))
+        house.arrives(f"alice@{house.first}", f"{about} {to}")
+    assert with_subject(imap_messages(house.account(f"away@{house.first}")), f"{about} away@{house.first}") is None
+    outside.send(compose(outside.CAROL, f"postmaster@{house.second}", about))
+    house.arrives(f"alice@{house.first}", about)
+    assert with_subject(imap_messages(house.account(f"dora@{house.second}")), about) is None
+
+
+@pytest.mark.parametrize(
+    ("login", "sender"),
+    [
+        ("dora@{second}", "dora@{second}"),
+        ("dora@{second}", "sales@{second}"),
+        ("dora@{second}", "whatever-i-like@{second}"),
+        ("alice@{first}", "sales@{second}"),
+        ("alice@{first}", "postmaster@{second}"),
+        ("alice@{first}", "alice+news@{first}"),
+        ("bob@{first}", "info@{first}"),
+    ],
+)
+def test_who_gets_an_addresss_mail_sends_as_it_and_it_passes_outside(house: House, login: str, sender: str) -> None:
+    login, sender = (text.format(first=house.first, second=house.second) for text in (login, sender))
+    about = subject()
+    submit(house.account(login), compose(sender, outside.CAROL, about), port=465)
+    verdicts = outside.verdicts(wait_for(lambda: with_subject(outside.messages(), about), "the mail outside"))
+    domain = sender.rpartition("@")[2]
+    assert all(f"{check}=pass" in verdicts for check in ("spf", "dkim", "dmarc"))
+    assert f"header.d={domain}" in verdicts
+    assert f"header.s={SELECTOR if domain == house.second else 'mail'}" in verdicts
+
+
+@pytest.mark.parametrize(
+    ("login", "sender"),
+    [
+        ("dora@{second}", "alice@{first}"),
+        ("dora@{second}", "postmaster@{second}"),  # whoever has the catch-all does not speak for the postmaster
+        ("bob@{first}", "sales@{second}"),
+        ("bob@{first}", "unknown@{first}"),
+        ("alice@{first}", "copy@{first}"),  # a copy gives no right
+    ],
+)
+def test_nobody_sends_as_another(house: House, login: str, sender: str) -> None:
+    login, sender = (text.format(first=house.first, second=house.second) for text in (login, sender))
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as caught:
+        submit(house.account(login), compose(sender, outside.CAROL, subject()), port=465)
+    code, text = caught.value.recipients[outside.CAROL]
+    assert code == 553
+    assert f"not owned by user {login}" in text.decode()
+
+
+def test_mail_to_a_disabled_mailbox_waits_outside(house: House) -> None:
+    with lab_names(), smtplib.SMTP(house.host.machine.hostname, 25, timeout=TIMEOUT_SECONDS * 3) as client:
+        client.ehlo("mx.outside.example")
+        client.mail(outside.CAROL)
+        for address in (f"eve@{house.first}", f"eve+tag@{house.first}"):
+            code, text = client.rcpt(address)
+            assert (code, text[:5]) == (450, b"4.2.1")
+        assert client.rcpt(f"alice@{house.first}")[0] == 250
+
+
+def test_the_records_of_a_domain_that_leaves_go_and_its_mail_stays(house: House) -> None:
+    host, about = house.host, subject()
+    outside.send(compose(outside.CAROL, f"dora@{house.second}", about))
+    house.arrives(f"dora@{house.second}", about)
+    kept = host.run("find", f"/var/vmail/{house.second}/dora", "-type", "f")
+    document = host.stack.settings()
+    for key in (f'mailboxes["dora@{house.second}"]', f'aliases["sales@{house.second}"]', "domains"):
+        host.stack.pulumi("config", "rm", "--path", key, stack=True).must_pass()
+    assert host.stack.settings() != document
+    host.stack.up().must_pass()
+    assert [r for r in cloudflare.records(house.second) if r["type"] in ("MX", "TXT", "CNAME", "SRV")] == []
+    assert host.run("find", f"/var/vmail/{house.second}/dora", "-type", "f") == kept
+    with lab_names(), smtplib.SMTP(host.machine.hostname, 25, timeout=TIMEOUT_SECONDS * 3) as client:
+        client.ehlo("mx.outside.example")
+        client.mail(outside.CAROL)
+        assert client.rcpt(f"dora@{house.second}")[0] == 554
+        assert client.rcpt(f"alice@{house.first}")[0] == 250

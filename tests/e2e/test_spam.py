@@ -1,0 +1,235 @@
+"""Filtering and sending limits, with mail from a real outside server: refused, put off, marked, delivered, counted."""
+
+import json
+import re
+import secrets
+import smtplib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+
+import dns.flags
+import dns.message
+import pytest
+
+from lab import machines, outside
+from lab.addresses import OUTSIDE
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_messages, submit, wait_for, with_subject
+from lab.demo import account
+from tests.e2e.conftest import Host
+
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+LEARN = "/run/rspamd/learn.sock"
+
+_SEND = """
+import json, smtplib, sys
+order = json.load(sys.stdin)
+with smtplib.SMTP(order["host"], 25, timeout=60) as client:
+    client.ehlo(order["helo"])
+    try:
+        client.sendmail(order["sender"], order["recipients"], order["message"].encode())
+        code, text = 250, b""
+    except smtplib.SMTPResponseException as error:
+        code, text = error.smtp_code, error.smtp_error
+print(json.dumps([code, text.decode()]))
+"""
+_ASK = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.settimeout(10)
+    client.sendto(bytes.fromhex(sys.stdin.read()), ("127.0.0.1", 53))
+    print(client.recv(4096).hex())
+"""
+
+
+def subject() -> str:
+    return f"test {secrets.token_hex(6)}"
+
+
+def text() -> str:
+    """Write something of its own in each mail."""
+    return f"The meeting about {secrets.token_hex(8)} is moved to Thursday, {secrets.token_hex(4)} will come too.\n"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered(host: Host) -> None:
+    """What was put off keeps its sender away for five minutes, and what was sent counts for an hour: also in tests."""
+    redis = "redis-cli -s /run/redis/redis-server.sock"
+    for prefix in ("rg", "RL"):
+        host.run("sh", "-c", f"{redis} --scan --pattern '{prefix}*' | xargs -r {redis} del")
+
+
+def from_outside(host: Host, message: EmailMessage) -> tuple[int, str]:
+    """Hand a mail over from the outside server's address, unsigned; return the reply to it."""
+    order = {
+        "host": host.machine.ipv4,
+        "helo": OUTSIDE.hostname,
+        "sender": outside.CAROL,
+        "recipients": [str(message["To"])],
+        "message": message.as_string(),
+    }
+    code, reply = json.loads(machines.run(OUTSIDE.name, ["python3", "-c", _SEND], content=json.dumps(order)))
+    return code, reply
+
+
+def to_alice(host: Host, about: str, *, text_: str = "", **headers: str) -> EmailMessage:
+    message = compose(outside.CAROL, account(host.machine, "alice").address, about, text_ or text())
+    for name, value in headers.items():
+        message[name.replace("_", "-")] = value
+    return message
+
+
+def junk(reader: Account) -> list[EmailMessage]:
+    return imap_messages(reader, folder="Junk")
+
+
+def test_a_clean_first_mail_from_outside_passes_at_once(host: Host) -> None:
+    alice, about = account(host.machine, "alice"), subject()
+    outside.send(to_alice(host, about))
+    delivered = wait_for(lambda: with_subject(imap_messages(alice), about), "the mail in the INBOX")
+    (results,) = delivered.get_all("Authentication-Results", [])
+    assert str(results).startswith(f"{host.machine.hostname};")
+    assert {"spf=pass", "dkim=pass", "dmarc=pass"} <= {word.strip(";") for word in str(results).split()}
+    assert delivered["X-Spam"] is None
+
+
+def test_gtube_is_refused(host: Host) -> None:
+    assert from_outside(host, to_alice(host, subject(), text_=f"{GTUBE}\n")) == (554, "5.7.1 Gtube pattern")
+
+
+def test_forged_results_are_removed(host: Host) -> None:
+    alice, about = account(host.machine, "alice"), subject()
+    forged = {
+        "Authentication_Results": f"{host.machine.hostname}; dkim=pass header.d=bank.example",
+        "X_Spam_Status": "No, score=-100",
+        "X_Spamd_Result": "default: False [-100.00 / 15.00]",
+    }
+    assert from_outside(host, to_alice(host, about, **forged)) == (250, "")
+    delivered = wait_for(lambda: with_subject(imap_messages(alice), about), "the mail in the INBOX")
+    (results,) = delivered.get_all("Authentication-Results", [])
+    assert "bank.example" not in str(results)
+    assert delivered["X-Spam-Status"] is None
+    assert "-100" not in "".join(str(value) for value in delivered.get_all("X-Spamd-Result", []))
+
+
+def test_a_user_cannot_forge_results_either(host: Host) -> None:
+    alice, bob, about = account(host.machine, "alice"), account(host.machine, "bob"), subject()
+    message = compose(alice.address, bob.address, about)
+    message["Authentication-Results"] = f"{host.machine.hostname}; dkim=pass header.d=bank.example"
+    message["X-Spam"] = "Yes"
+    submit(alice, message, port=587)
+    delivered = wait_for(lambda: with_subject(imap_messages(bob), about), "the mail in bob's INBOX")
+    assert delivered["Authentication-Results"] is None
+    assert delivered["X-Spam"] is None
+
+
+def test_a_doubtful_mail_is_asked_to_come_again(host: Host) -> None:
+    # Marked as spam by an earlier server, all else right: between the scores for greylisting and for Junk.
+    assert from_outside(host, to_alice(host, subject(), X_Spam="Yes")) == (451, "4.7.1 Try again later")
+
+
+def test_dovecots_user_may_let_rspamd_learn_and_others_not(host: Host) -> None:
+    def learned() -> int:
+        found = re.search(r"Messages learned: (\d+)", host.run("rspamc", "-h", LEARN, "stat"))
+        assert found
+        return int(found[1])
+
+    before = learned()
+    message = to_alice(host, subject(), text_=" ".join(secrets.token_hex(4) for _ in range(60))).as_string()
+    said = host.run("runuser", "-u", "vmail", "--", "rspamc", "-h", LEARN, "learn_spam", content=message)
+    assert "success = true" in said
+    assert learned() == before + 1
+    refused = host.run_fails("runuser", "-u", "nobody", "--", "rspamc", "-h", LEARN, "learn_spam")
+    assert "denied" in refused.lower()
+
+
+def test_nothing_of_the_filter_listens_to_the_world(host: Host) -> None:
+    listening = {line.split()[3] for line in host.run("ss", "-Hltn").splitlines()}
+    assert {address for address in listening if address.endswith(":53")} == {"127.0.0.1:53"}
+    assert not {address for address in listening if address.rpartition(":")[2] in {"6379", "11332", "11333", "11334"}}
+
+
+def test_the_hosts_resolver_validates(host: Host) -> None:
+    query = dns.message.make_query(OUTSIDE.hostname, "A", want_dnssec=True)
+    answer = dns.message.from_wire(bytes.fromhex(host.run("python3", "-c", _ASK, content=query.to_wire().hex())))
+    assert OUTSIDE.ipv4 in answer.to_text()
+    assert answer.flags & dns.flags.AD
+
+
+@contextmanager
+def changed(host: Host, **values: object) -> Iterator[None]:
+    """Live with other settings for a while."""
+    before = host.stack.settings()
+    try:
+        host.stack.configure(values)
+        host.stack.up().must_pass()
+        yield
+    finally:
+        host.stack.restore(before)
+        host.stack.up().must_pass()
+
+
+def test_spam_and_mail_that_fails_its_senders_policy_go_to_junk_marked(host: Host) -> None:
+    alice, spam, faked = account(host.machine, "alice"), subject(), subject()
+    message = to_alice(host, spam, X_Spam="Yes")
+    del message["Date"], message["Message-ID"]
+    with changed(host, spam={"greylist": 14}):  # so that nothing waits five minutes first
+        assert from_outside(host, message) == (250, "")
+        with smtplib.SMTP(host.machine.ipv4, 25, timeout=TIMEOUT_SECONDS) as client:
+            client.ehlo("stranger.outside.example")
+            client.send_message(
+                to_alice(host, faked)
+            )  # neither from outside's address nor signed; its policy is reject
+    delivered = wait_for(lambda: with_subject(junk(alice), spam), "the spam in Junk")
+    assert delivered.get_all("X-Spam") == ["Yes"]
+    delivered = wait_for(lambda: with_subject(junk(alice), faked), "the faked mail in Junk")
+    assert "dmarc=fail" in str(delivered["Authentication-Results"])
+    assert with_subject(imap_messages(alice), spam) is with_subject(imap_messages(alice), faked) is None
+
+
+def test_the_limits_are_kept_and_named(host: Host) -> None:
+    alice, bob = account(host.machine, "alice"), account(host.machine, "bob")
+
+    def send(sender: Account, *names: str) -> str:
+        message = compose(sender.address, ", ".join(f"{name}@{host.machine.domain}" for name in names), subject())
+        try:
+            submit(sender, message, port=587)
+        except smtplib.SMTPDataError as error:
+            return f"{error.smtp_code} {bytes(error.smtp_error).decode()}"  # type: ignore[arg-type] # it is bytes
+        return "sent"
+
+    with changed(host, limits={"messages": 3, "recipients": 5}):
+        assert [send(alice, "bob") for _ in range(3)] == ["sent"] * 3
+        refused = "451 4.7.1 Sending limit reached: this account may send 3 messages an hour; try again later"
+        assert send(alice, "bob") == refused
+        # Recipients count one by one, and each account has limits of its own.
+        assert send(bob, "alice", "bob", "abuse") == "sent"
+        refused = "451 4.7.1 Sending limit reached: this account may write to 5 recipients an hour; try again later"
+        assert send(bob, "alice", "bob", "abuse") == refused
+        assert send(bob, "alice", "bob") == "sent"
+
+
+def test_rspamd_can_sign_with_both_kinds_of_keys(host: Host) -> None:
+    alice, about = account(host.machine, "alice"), subject()
+    with changed(host, dkim={"signer": "rspamd"}):
+        assert host.run_fails("systemctl", "is-active", "opendkim") == ""
+        submit(alice, compose(alice.address, outside.CAROL, about), port=587)
+        delivered = wait_for(lambda: with_subject(outside.messages(), about), "the mail outside")
+    verdicts = outside.verdicts(delivered)
+    assert len(delivered.get_all("DKIM-Signature", [])) == 2
+    assert verdicts.count("dkim=pass") == 2
+    assert "header.a=rsa-sha256" in verdicts
+    assert "header.a=ed25519-sha256" in verdicts
+
+
+def test_without_filtering_nothing_of_it_runs_and_mail_arrives(host: Host) -> None:
+    alice, about = account(host.machine, "alice"), subject()
+    units = ("rspamd", "redis-server", "unbound")
+    with changed(host, spam={"enabled": False}, limits={"enabled": False}):
+        for unit in units:
+            assert host.run_fails("systemctl", "is-active", unit) == ""
+        assert "127.0.0.1:53" not in host.run("ss", "-Hltn")
+        outside.send(to_alice(host, about))
+        delivered = wait_for(lambda: with_subject(imap_messages(alice), about), "the mail in the INBOX")
+        assert delivered["Authentication-Results"] is None
+    assert host.run("systemctl", "is-active", *units).split() == ["active"] * 3

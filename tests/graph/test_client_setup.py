@@ -1,0 +1,41 @@
+"""The client setup in the graph: what a domain adds, and what is left when it is off."""
+
+from tests.graph.conftest import CONFIG
+from tests.graph.harness import Graph, run
+
+ISSUE = "mail-certificate-issue"
+
+
+def test_a_further_domain_touches_one_wait_one_certificate_command_and_one_file(graph: Graph) -> None:
+    more = run(CONFIG | {"domains": {"b.example": {}}}, secret_keys=("mailboxes",))
+    changed = {
+        seen.name
+        for seen in more.resources.values()
+        if seen.urn in graph.resources and dict(seen.inputs) != dict(graph.resources[seen.urn].inputs)
+    }
+    assert {name for name in changed if name.startswith(("mail-web-", "mail-nginx-"))} == {
+        *("mail-web-visible-wait", "mail-web-certificates-issue"),
+        *("mail-nginx-mailhost-domains-conf", "mail-nginx-apply"),
+    }
+    assert "autoconfig.b.example autodiscover.b.example\n" in more.named("mail-web-certificates-issue").text("stdin")
+    assert "b.example autoconfig.b.example CNAME mail.example.org\n" in more.named("mail-web-visible-wait").text(
+        "stdin"
+    )
+
+
+def test_off_leaves_nothing_and_certbot_answers_itself(graph: Graph) -> None:
+    off = run(CONFIG | {"clientSetup": {"enabled": False}}, secret_keys=("mailboxes",))
+    assert {seen.name for seen in off.resources.values()} < {seen.name for seen in graph.resources.values()}
+    assert not [seen.name for seen in off.resources.values() if "nginx" in seen.name or "mail-web" in seen.name]
+    assert not [seen.name for seen in off.resources.values() if seen.inputs.get("type") in ("SRV", "CNAME")]
+    assert "--webroot" in graph.named(ISSUE).text("create")
+    assert "--webroot" not in off.named(ISSUE).text("create")
+    assert "nginx" not in off.named("mail-packages-install").text("stdin")
+
+
+def test_what_certbot_is_asked_for_is_what_nginx_names(graph: Graph) -> None:
+    line = graph.named("mail-web-certificates-issue").text("stdin").split()
+    sites = graph.named("mail-nginx-mailhost-domains-conf").text("stdin")
+    assert f"server_name {' '.join(line)};" in sites
+    assert f"/etc/letsencrypt/live/{line[0]}/fullchain.pem" in sites
+    assert f"/etc/letsencrypt/live/{line[0]}/fullchain.pem" in graph.named("mail-nginx-apply").text("stdin")
