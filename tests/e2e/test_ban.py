@@ -100,7 +100,8 @@ def test_who_guesses_at_one_door_is_shut_out_of_all(host: Host, kind: str, jail:
     guesser = getattr(OUTSIDE, family)
     alice = account(host.machine, "alice")
     assert set(_open_doors(server).values()) == {"open"}
-    _guess(kind, server, alice.address)
+    # Postfix may lose a login that waits behind others for Dovecot's penalty, and that is no failure: try more.
+    _guess(kind, server, alice.address, times=3 * ATTEMPTS)
     wait_for(lambda: guesser in _banned(host, jail) or None, f"the ban of {guesser}")
     assert set(_open_doors(server).values()) == {"closed"}
     # Only that address: its owner's mail goes on.
