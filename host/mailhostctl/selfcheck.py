@@ -13,7 +13,7 @@ from mailhostctl.transaction import Transaction
 
 
 def status_lines(root: Root) -> Iterator[str]:
-    """One line per service that was ever staged: generation, whether its files are intact, whether it runs."""
+    """One line per service that is staged or applied: generation, whether its files are intact, whether it runs."""
     for name, service in SERVICES.items():
         state = root.service(name)
         if not state.folder.is_dir():
@@ -22,7 +22,9 @@ def status_lines(root: Root) -> Iterator[str]:
         if durable.read(state.journal) is not None:
             yield f"{name}: a change was interrupted; the next apply or remove puts it right"
         elif number == 0:
-            yield f"{name}: not applied"
+            # Once it is removed and unstaged, nothing of it is missed.
+            if any(path.is_file() for path in state.staged.rglob("*")):
+                yield f"{name}: not applied"
         else:
             intact = "intact" if Transaction(root=root, service=service).intact() else "changed by hand"
             active = "active" if service.active() else "not active"

@@ -356,3 +356,13 @@ def test_status_tells_the_state_of_each_service(host: Host, capsys: Capsys) -> N
         "accounts: not applied",
         "postfix: generation 1, files changed by hand, active",
     ]
+
+
+def test_what_left_the_program_is_no_service_any_more(host: Host, capsys: Capsys) -> None:
+    host.apply("postfix", OLD)
+    assert host.run("remove", "postfix") == 0
+    for path in OLD:
+        assert host.run("unstage", "postfix", path) == 0
+    capsys.readouterr()
+    assert host.run("status") == 0
+    assert capsys.readouterr().out == ""
