@@ -141,7 +141,7 @@ class Store:
 
     @property
     def _file(self) -> Path:
-        return self.folder / mailbox_file.path(self.stack).name
+        return mailbox_file.path(self.stack, self.folder)
 
     @contextmanager
     def _edited(self) -> "Iterator[_Edit]":
@@ -193,8 +193,7 @@ def load(folder: Path, stack: str) -> Store:
         for key, item in document.items()
         if key.startswith("mailhost:") and "value" in item
     }
-    file = folder / mailbox_file.path(stack).name
-    listed = file.read_text(encoding="utf-8") if file.exists() else None
+    listed = mailbox_file.read(stack, folder)
     try:
         own = json.loads(raw.get("mailboxes", "{}"))
         entries = mailbox_file.entries(listed) if listed is not None else {}

@@ -16,12 +16,35 @@ class DnsRecordsArgs:
 
     zone_id: pulumi.Input[str]
     records: Sequence[Record]
-    after: Sequence[pulumi.Resource] = ()
-    """What must exist before the records invite the world."""
+
+
+def publish(
+    name: str,
+    record: Record,
+    *,
+    zone_id: pulumi.Input[str],
+    parent: pulumi.Resource,
+    after: Sequence[pulumi.Resource] = (),
+    aliases: Sequence[pulumi.Alias] = (),
+) -> DnsRecord:
+    """Publish a record once `after` is done: no value flows from such conditions into it."""
+    return DnsRecord(
+        name,
+        zone_id=zone_id,
+        name=record.name,
+        type_=record.type,
+        content=record.content,
+        ttl=record.ttl,
+        priority=record.priority,
+        data=record.data,
+        parent=parent,
+        depends_on=after,
+        aliases=aliases,
+    )
 
 
 class DnsRecords(pulumi.ComponentResource):
-    """Publishes a group of records that share one condition. Owns nothing on the host."""
+    """Publishes a group of records. Owns nothing on the host."""
 
     records: dict[str, DnsRecord]
     """The published records by `Record.key`."""
@@ -29,19 +52,7 @@ class DnsRecords(pulumi.ComponentResource):
     def __init__(self, name: str, args: DnsRecordsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:DnsRecords", name, {}, opts)
         self.records = {
-            record.key: DnsRecord(
-                f"{name}-{record.key}",
-                zone_id=args.zone_id,
-                name=record.name,
-                type_=record.type,
-                content=record.content,
-                ttl=record.ttl,
-                priority=record.priority,
-                data=record.data,
-                parent=self,
-                # No value flows from the conditions into a record.
-                depends_on=args.after,
-            )
+            record.key: publish(f"{name}-{record.key}", record, zone_id=args.zone_id, parent=self)
             for record in args.records
         }
         self.register_outputs({"records": [record.name for record in args.records]})

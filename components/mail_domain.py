@@ -7,7 +7,7 @@ import pulumi
 import pulumi_tls as tls
 
 from components.cloudflare import DnsRecord, find_zone
-from components.dns import Published
+from components.dns import Published, publish
 from model import records
 from model.dkim import ed25519_record, ed25519_selector, key_name, quoted
 from model.records import Record
@@ -53,17 +53,12 @@ class MailDomain(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, aliases=self._formerly("DkimKey", "dkim", "rsa")),
         )
         self.private_key_pem = key.private_key_pem
-        record = DnsRecord(
-            f"{name}-txt",
-            zone_id=self.zone_id,
-            name=key_name(domain.selector, domain.name),
-            type_="TXT",
-            content=key.public_key_pem.apply(lambda pem: records.dkim(settings, domain, pem).content),
-            ttl=settings.dns.ttl,
-            parent=self,
+        self.key = self._publish_key(
+            "txt",
+            domain.selector,
+            key.public_key_pem.apply(lambda pem: records.dkim(settings, domain, pem).content),
             aliases=self._formerly("DkimKey", "dkim", "txt"),
         )
-        self.key = self._published(key_name(domain.selector, domain.name), "TXT", record)
         self.keys = [self.key, *([self._second_key()] if settings.dkim.signer == "rspamd" else [])]
         early = [(record, self._publish(record, "policy")) for record in records.early(settings, domain)]
         self.names = [
@@ -81,31 +76,32 @@ class MailDomain(pulumi.ComponentResource):
     def _second_key(self) -> Published:
         key = tls.PrivateKey(f"{self._name}-ed25519", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
         self.ed25519_pem = key.private_key_pem_pkcs8
-        name = key_name(ed25519_selector(self._domain.selector), self._domain.name)
+        content = key.public_key_pem.apply(lambda pem: quoted(ed25519_record(pem)))
+        return self._publish_key("txt-ed25519", ed25519_selector(self._domain.selector), content)
+
+    def _publish_key(
+        self, what: str, selector: str, content: pulumi.Input[str], aliases: Sequence[pulumi.Alias] = ()
+    ) -> Published:
+        name = key_name(selector, self._domain.name)
         record = DnsRecord(
-            f"{self._name}-txt-ed25519",
+            f"{self._name}-{what}",
             zone_id=self.zone_id,
             name=name,
             type_="TXT",
-            content=key.public_key_pem.apply(lambda pem: quoted(ed25519_record(pem))),
+            content=content,
             ttl=self._settings.dns.ttl,
             parent=self,
+            aliases=aliases,
         )
         return self._published(name, "TXT", record)
 
     def _publish(self, record: Record, group: str, after: Sequence[pulumi.Resource] = ()) -> DnsRecord:
-        return DnsRecord(
+        return publish(
             f"{self._name}-{record.key}",
+            record,
             zone_id=self.zone_id,
-            name=record.name,
-            type_=record.type,
-            content=record.content,
-            ttl=record.ttl,
-            priority=record.priority,
-            data=record.data,
             parent=self,
-            # No value flows from the conditions into a record.
-            depends_on=after,
+            after=after,
             aliases=self._formerly("DnsRecords", group, record.key),
         )
 

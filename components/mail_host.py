@@ -1,6 +1,6 @@
 """The mail host as a whole: the table of contents of the system, and its order."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pulumi
 
@@ -97,7 +97,7 @@ class MailHost(pulumi.ComponentResource):
             f"{name}-certificate",
             CertificateArgs(
                 # It waits for the firewall anyway, so both share a connection.
-                host=replace(services, helper=firewall.staged, packages=firewall.applied),
+                host=services.after(firewall.staged, firewall.applied),
                 reachable=[resolves, firewall.applied],
             ),
             child,
@@ -116,8 +116,7 @@ class MailHost(pulumi.ComponentResource):
                 f"{name}-spam", SpamFilterArgs(host=services, keys=keys, published=[dkim_visible.visible]), child
             )
             milters.append(spam.applied)
-            # One service more at once would be too many SSH connections.
-            signing = replace(services, helper=spam.staged, packages=spam.applied)
+            signing = services.after(spam.staged, spam.applied)
         if settings.dkim.signer == "opendkim":
             opendkim = OpenDkim(
                 f"{name}-opendkim",
@@ -143,7 +142,7 @@ class MailHost(pulumi.ComponentResource):
         last = postfix.staged
         if settings.ban.enabled:
             # A jail that does not start stops no mail.
-            ban = Fail2ban(f"{name}-fail2ban", replace(services, helper=last, packages=postfix.applied), child)
+            ban = Fail2ban(f"{name}-fail2ban", services.after(last, postfix.applied), child)
             finished.append(ban.applied)
             last = ban.staged
         if settings.client_setup.enabled:
@@ -163,8 +162,7 @@ class MailHost(pulumi.ComponentResource):
             )
             nginx = Nginx(
                 f"{name}-nginx",
-                # One service more at once would be too many SSH connections.
-                NginxArgs(host=replace(services, helper=last), certificates=web_certificates.issued),
+                NginxArgs(host=services.after(last), certificates=web_certificates.issued),
                 child,
             )
             finished.append(nginx.applied)
@@ -172,15 +170,13 @@ class MailHost(pulumi.ComponentResource):
         if settings.metrics.enabled:
             metrics = Metrics(
                 f"{name}-metrics",
-                MetricsArgs(host=replace(services, helper=last), after=[postfix.applied]),
+                MetricsArgs(host=services.after(last), after=[postfix.applied]),
                 child,
             )
             finished.append(metrics.applied)
             last = metrics.staged
         if settings.metrics.digest:
-            digest = Digest(
-                f"{name}-digest", MetricsArgs(host=replace(services, helper=last), after=[postfix.applied]), child
-            )
+            digest = Digest(f"{name}-digest", MetricsArgs(host=services.after(last), after=[postfix.applied]), child)
             finished.append(digest.applied)
         command(
             f"{name}-check",

@@ -7,7 +7,7 @@ transaction (see host/mailhostctl).
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 
@@ -27,6 +27,13 @@ class ServiceHost:
     """mailhostctl is there: files can be staged."""
     packages: pulumi.Resource
     """The daemons are there: files can be applied."""
+
+    def after(self, staged: pulumi.Resource, applied: pulumi.Resource | None = None) -> "ServiceHost":
+        """Return the host for a service that takes its turn: one service more at once is an SSH connection more.
+
+        Its files are staged once `staged` is, and applied once `applied` is, where that is given.
+        """
+        return replace(self, helper=staged, packages=applied or self.packages)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """What judges and counts mail: rspamd, the resolver it asks, the Redis it remembers with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pulumi
 
@@ -35,13 +35,13 @@ class SpamFilter(pulumi.ComponentResource):
         super().__init__("mailhost:index:SpamFilter", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         resolver = Resolver(f"{name}-resolver", args.host, child)
-        before: Service = Redis(f"{name}-redis", _after(args.host, resolver), child)
+        before: Service = Redis(f"{name}-redis", args.host.after(resolver.staged, resolver.applied), child)
         if args.host.settings.spam.antivirus:
-            before = Antivirus(f"{name}-antivirus", _after(args.host, before), child)
+            before = Antivirus(f"{name}-antivirus", args.host.after(before.staged, before.applied), child)
         rspamd = Rspamd(
             f"{name}-rspamd",
             RspamdArgs(
-                host=_after(args.host, before),
+                host=args.host.after(before.staged, before.applied),
                 keys=args.keys,
                 published=args.published,
             ),
@@ -49,7 +49,3 @@ class SpamFilter(pulumi.ComponentResource):
         )
         self.staged, self.applied = rspamd.staged, rspamd.applied
         self.register_outputs({})
-
-
-def _after(host: ServiceHost, service: Service) -> ServiceHost:
-    return replace(host, helper=service.staged, packages=service.applied)

@@ -4,7 +4,6 @@ import datetime
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -19,7 +18,7 @@ from doctor.judge import names as judge_names
 from doctor.observe import doors, host, mailbox, names, web
 from doctor.observe.names import Answer, Names, Server
 from doctor.options import Options
-from doctor.patience import Late, Work
+from doctor.patience import Late, Work, reason
 from doctor.ports import Port, ports
 from doctor.stack import Stack
 from model.constants import SMTP, certificate
@@ -186,7 +185,7 @@ class _Examination:
         if isinstance(policies, SenderPolicy):
             yield judge_names.sender_policy(zone, policies.records, policies.verdicts)
         else:
-            yield skipped(checks.SPF, zone, _reason(policies))
+            yield skipped(checks.SPF, zone, reason(policies))
         for record in wanted:
             if record.zone != zone or record.type != "TXT":
                 continue
@@ -200,7 +199,7 @@ class _Examination:
             stated = any(each.name == f"_mta-sts.{zone}" for each in wanted)
             yield judge_doors.mta_sts(zone, self._settings.hostname, record, *fetched, expected=stated)
         else:
-            yield skipped(checks.MTA_STS, zone, _reason(record if isinstance(fetched, tuple) else fetched))
+            yield skipped(checks.MTA_STS, zone, reason(record if isinstance(fetched, tuple) else fetched))
 
     def _addresses(self, answers: Mapping[str, Any]) -> Iterator[Finding]:
         judge = partial(judge_names.reverse, hostname=self._settings.hostname, published=True)
@@ -221,7 +220,7 @@ class _Examination:
                 if isinstance(answer, doors.Door):
                     seen.append(answer)
                 elif port.on:
-                    yield skipped(checks.DOOR, f"{port.label} at {address}", _reason(answer))
+                    yield skipped(checks.DOOR, f"{port.label} at {address}", reason(answer))
         here25 = answers["here25"]
         yield from judge_doors.doors(
             seen, settings.hostname, here25=here25 if isinstance(here25, str) else "not known in time"
@@ -240,7 +239,7 @@ class _Examination:
             stated = any(record.type == "TLSA" for record in wanted)
             yield from judge_doors.dane(settings.hostname, tlsa, seen, expected=stated)
         else:
-            yield skipped(checks.DANE, settings.hostname, _reason(tlsa))
+            yield skipped(checks.DANE, settings.hostname, reason(tlsa))
 
     def _account(self, answers: Mapping[str, Any]) -> Iterator[Finding]:
         if not self.options.account:
@@ -255,8 +254,8 @@ class _Examination:
         if isinstance(trip, mailbox.RoundTrip) and isinstance(policies, SenderPolicy):
             yield from judge_mailbox.round_trip(address, trip, policies.verdicts)
         else:
-            reason = _reason(trip if not isinstance(trip, mailbox.RoundTrip) else policies)
-            yield skipped(checks.ROUND_TRIP, address, reason)
+            why = reason(trip if not isinstance(trip, mailbox.RoundTrip) else policies)
+            yield skipped(checks.ROUND_TRIP, address, why)
 
     def _host(self, answers: Mapping[str, Any]) -> Iterator[Finding]:
         if not self.options.ssh:
@@ -264,7 +263,7 @@ class _Examination:
                 yield skipped(check, "host", "the host is not to be asked: --no-ssh")
             return
         answer = answers["host"]
-        facts = answer if isinstance(answer, host.Facts) else host.Facts(error=_reason(answer), cause="other")
+        facts = answer if isinstance(answer, host.Facts) else host.Facts(error=reason(answer), cause="other")
         yield judge_host.ssh(facts, f"{self._settings.ssh.user}@{self._settings.ssh.host}")
         yield from judge_host.services(facts)
         yield judge_host.queue(facts)
@@ -319,15 +318,7 @@ def _here25(look: Names, targets: tuple[str, ...], timeout: float) -> str:
 def _each(check: Check, subject: str, answer: Any, judge: Callable[[Any], Any]) -> Iterator[Finding]:
     """Give an answer to its judge, who returns a finding or several; say why where there is no answer."""
     if isinstance(answer, Late | Exception):
-        yield skipped(check, subject, _reason(answer))
+        yield skipped(check, subject, reason(answer))
         return
     found = judge(answer)
     yield from [found] if isinstance(found, Finding) else found
-
-
-def _reason(answer: Any) -> str:
-    if isinstance(answer, Late):
-        return answer.reason
-    with suppress(Exception):
-        return f"{type(answer).__name__}: {answer}"
-    return "no answer"

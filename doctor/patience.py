@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
@@ -16,6 +17,15 @@ class Late:
     """What stands for an answer that did not come."""
 
     reason: str
+
+
+def reason(answer: object) -> str:
+    """Say why something is not the answer that was hoped for: it came late, or it is an exception."""
+    if isinstance(answer, Late):
+        return answer.reason
+    with suppress(Exception):
+        return f"{type(answer).__name__}: {answer}"
+    return "no answer"
 
 
 @dataclass(kw_only=True)

@@ -12,7 +12,7 @@ from doctor.judge import host as judge_host
 from doctor.judge import names as judge_names
 from doctor.observe import host, names, web
 from doctor.options import Options
-from doctor.patience import Late, Work
+from doctor.patience import Work, reason
 from doctor.ports import ports
 from doctor.stack import Stack
 from model import constants
@@ -56,7 +56,7 @@ def _findings(stack: Stack, options: Options) -> Iterator[Finding]:
     answers = work.all(dict(_questions(stack, options, exchangers)))
     yield from _zones(settings, answers)
     answer = answers["host"]
-    facts = answer if isinstance(answer, host.Facts) else host.Facts(error=_reason(answer), cause="other")
+    facts = answer if isinstance(answer, host.Facts) else host.Facts(error=reason(answer), cause="other")
     yield judge_host.ssh(facts, f"{settings.ssh.user}@{settings.ssh.host}:{settings.ssh.port}")
     yield from judge_host.machine(facts, os=settings.os, needed_memory=needed_memory(settings))
     yield from judge_host.port25(facts, options.port25_targets)
@@ -67,7 +67,7 @@ def _findings(stack: Stack, options: Options) -> Iterator[Finding]:
         if isinstance(reverse, names.Reverse):
             yield judge_names.reverse(reverse, settings.hostname, published=settings.hostname in published)
         else:
-            yield skipped(checks.PTR, address, _reason(reverse))
+            yield skipped(checks.PTR, address, reason(reverse))
     for listing in judge_host.listings(facts, addresses(settings), options.blocklists):
         yield judge_names.listing(listing)
 
@@ -76,13 +76,13 @@ def _zones(settings: Settings, answers: dict[str, Any]) -> Iterator[Finding]:
     for domain in settings.served:
         zone, delegated = answers[f"zone {domain.name}"], answers[f"delegation {domain.name}"]
         if not isinstance(zone, web.Zone):
-            yield skipped(checks.ZONE, domain.name, _reason(zone))
+            yield skipped(checks.ZONE, domain.name, reason(zone))
             continue
         yield judge_host.zone(zone)
         if isinstance(delegated, names.Answer):
             yield judge_host.zone_delegation(zone, [value.rstrip(".") for value in delegated.values])
         else:
-            yield skipped(checks.ZONE_DELEGATION, domain.name, _reason(delegated))
+            yield skipped(checks.ZONE_DELEGATION, domain.name, reason(delegated))
 
 
 def _questions(stack: Stack, options: Options, exchangers: list[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -107,7 +107,3 @@ def _questions(stack: Stack, options: Options, exchangers: list[str]) -> Iterato
         yield f"delegation {domain.name}", partial(look.ask, domain.name, "NS")
     for address in addresses(settings):
         yield f"reverse {address}", partial(names.reverse, look, address)
-
-
-def _reason(answer: object) -> str:
-    return answer.reason if isinstance(answer, Late) else f"{type(answer).__name__}: {answer}"

@@ -82,11 +82,11 @@ def read(name: str, folder: Path, *, timeout: float) -> Stack:
 
 def _listed(name: str, folder: Path) -> str | None:
     """The stack's mailbox file beside its program. An organisation before the stack's name is not part of it."""
-    file = folder / mailbox_file.path(name.rpartition("/")[2]).name
+    stack = name.rpartition("/")[2]
     try:
-        return file.read_text(encoding="utf-8") if file.exists() else None
+        return mailbox_file.read(stack, folder)
     except (OSError, UnicodeDecodeError) as error:
-        raise StackError(f"{file.name} cannot be read: {error}") from None
+        raise StackError(f"{mailbox_file.path(stack, folder).name} cannot be read: {error}") from None
 
 
 def published(state: Mapping[str, Any]) -> list[Published]:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from model import constants
-from model.files import ConfigFile, render
+from model.files import ConfigFile, Nothing, render
 from model.settings import Settings
 
 _SIEVE_DIR: Final = "/etc/dovecot/sieve"
@@ -116,11 +116,6 @@ class ToolsContext:
     """Setting with which dovecot-lda delivers whatever the quota says."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Nothing:
-    """For templates without variables."""
-
-
 def files(settings: Settings) -> tuple[ConfigFile, ...]:
     """Return dovecot.conf in the language of the host's Dovecot, and what it runs and needs. No secrets."""
     socket_dir = str(PurePosixPath(constants.POSTFIX_QUEUE, constants.SASL_SOCKET).parent)
@@ -202,7 +197,7 @@ def health(settings: Settings) -> tuple[str, ...]:
         probes.append(f"tls {constants.POP3S} +OK")
     if on.managesieve:
         probes.append(f"starttls-sieve {constants.MANAGESIEVE}")
-    if settings.metrics.enabled and settings.metrics.listen == "127.0.0.1":
+    if settings.metrics.enabled and settings.metrics.probed:
         probes.append(f"tcp {constants.DOVECOT_METRICS}")
     return tuple(probes)
 

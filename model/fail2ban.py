@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from model.files import ConfigFile, render
+from model.files import ConfigFile, Nothing, render
 from model.settings import Settings
 
 DEPLOYERS: Final = "/var/lib/mailhost/deployers"
@@ -28,11 +28,6 @@ class JailContext:
     repeats: int
     repeat_window: int
     repeat_duration: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nothing:
-    """For templates without variables."""
 
 
 def files(settings: Settings) -> tuple[ConfigFile, ...]:

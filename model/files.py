@@ -42,6 +42,11 @@ class ConfigFile:
         return hashlib.sha256(self.content.encode()).hexdigest()
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """The context of a template without variables."""
+
+
 def render(template: str, context: "DataclassInstance") -> str:
     """Fill a template with the fields of `context`.
 

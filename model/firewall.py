@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from model import constants
-from model.files import ConfigFile, render
+from model.files import ConfigFile, Nothing, render
 from model.settings import Settings
 
 
@@ -28,11 +28,6 @@ class RulesContext:
     """Of the chains: `ufw` for IPv4, `ufw6` for IPv6."""
     anywhere: str
     ports: tuple[Port, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nothing:
-    """For templates without variables."""
 
 
 def ports(settings: Settings) -> tuple[Port, ...]:

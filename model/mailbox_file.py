@@ -28,15 +28,15 @@ _KEY_OCTETS: Final = 32
 _NONCE_OCTETS: Final = 12  # SP 800-38D §5.2.1.1; random, so a key is good for 2^32 passwords (§8.3)
 
 
-def path(stack: str) -> Path:
-    """Return where the mailbox file of a stack is, if it has one."""
-    return FOLDER / f"mailboxes.{stack}.json"
+def path(stack: str, folder: Path | None = None) -> Path:
+    """Return where the mailbox file of a stack is, if it has one: in the project's folder, this one by default."""
+    return (folder or FOLDER) / f"mailboxes.{stack}.json"
 
 
-def read(stack: str) -> str | None:
-    """Return the mailbox file of a stack as it is; None when there is none."""
+def read(stack: str, folder: Path | None = None) -> str | None:
+    """Return the mailbox file of a stack as it is; None when there is none. `folder` as in `path`."""
     try:
-        return path(stack).read_text(encoding="utf-8")
+        return path(stack, folder).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
 

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from model import constants
-from model.files import ConfigFile, render
+from model.files import ConfigFile, Nothing, render
 from model.settings import Settings
 
 _UNITS: Final = "/etc/systemd/system"
 _LOG: Final = "/var/log/mailhost.log"
 """Not mail.log: the rule by which that is turned over leaves the exporter with the former file."""
 _EXPORTER: Final = "prometheus-postfix-exporter"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nothing:
-    """For templates without variables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +81,8 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
 def health(settings: Settings) -> tuple[str, ...]:
     """Return the probes that healthy pages pass."""
     units = ("unit rsyslog", f"unit {_EXPORTER}", "unit mailhost-metrics.socket")
-    if settings.metrics.listen != "127.0.0.1":
-        return units  # the probes only know localhost
+    if not settings.metrics.probed:
+        return units
     return (*units, f"tcp {constants.POSTFIX_METRICS}", f"tcp {constants.HOST_METRICS}")
 
 

@@ -324,3 +324,8 @@ class Metrics(Model):
     9900 (Dovecot), 9910 (queue, certificates, services, disk, rspamd)."""
     digest: bool = False
     """Mail a daily summary to the postmaster."""
+
+    @property
+    def probed(self) -> bool:
+        """Whether the host can ask its own pages: health probes only know localhost."""
+        return self.listen == "127.0.0.1"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from model import accounts, constants
-from model.files import ConfigFile, render
+from model.files import ConfigFile, Nothing, render
 from model.settings import Settings
 
 # Address maps, which Postfix reads as texthash (DATABASE_README): plain files, no postmap(1) afterwards.
@@ -65,11 +65,6 @@ class MapsContext:
     aliases: tuple[tuple[str, tuple[str, ...]], ...]
     sender_logins: tuple[tuple[str, tuple[str, ...]], ...]
     disabled: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nothing:
-    """For templates without variables."""
 
 
 def files(settings: Settings) -> tuple[ConfigFile, ...]:

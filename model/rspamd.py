@@ -6,7 +6,7 @@ from typing import Final
 
 from model import constants
 from model.dkim import ed25519_selector
-from model.files import ConfigFile, render
+from model.files import ConfigFile, Nothing, render
 from model.settings import ServedDomain, Settings
 
 SOCKET: Final = f"{constants.POSTFIX_QUEUE}/{constants.RSPAMD_SOCKET}"
@@ -25,11 +25,6 @@ FORGED: Final = (
     "X-Spamd-Result",
 )
 """Headers only this host may add to mail it delivers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nothing:
-    """For templates without variables."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def zone(name: str, zone_id: str | None, *, api: str, token: SecretStr | None, t
         url, headers={"Authorization": f"Bearer {token.get_secret_value()}", "Accept": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 likewise
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 because of the same look
             document = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from mailhostctl import durable
+from mailhostctl import durable, paths
 from mailhostctl.paths import STATE, Root, host_path
 from mailhostctl.system import MailhostError, must, run, say
 
@@ -106,7 +106,7 @@ def _settled(root: Root, names: Sequence[str], issuer: Issuer) -> bool:
     notes = durable.read(_renewal(root, names[0]))
     if notes is None or f"server = {issuer.server}" not in notes.decode().splitlines():
         return False
-    certificate = str(root.live(f"/etc/letsencrypt/live/{names[0]}/cert.pem"))
+    certificate = str(root.live(paths.certificate(names[0])))
     shown = run(["openssl", "x509", "-in", certificate, "-noout", "-ext", "subjectAltName", "-checkend", str(_DUE)])
     return shown.code == 0 and set(re.findall(r"DNS:([^,\s]+)", shown.out)) == set(names)
 

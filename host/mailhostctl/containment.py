@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from mailhostctl.system import run, say
+from mailhostctl.system import is_active, run, say
 
 # crypt(5) makes no hash with a "!": the program writes it for a disabled mailbox.
 _DISABLED = "{CRYPT}!"
@@ -23,6 +23,8 @@ _BATCH = 500
 _ROUNDS = 3
 _QUEUE_SECONDS = 120
 _MOST_QUOTAS = 100
+# Addresses a line names.
+_NAMED = 10
 _SUBMISSION_PORTS = "( sport = :465 or sport = :587 )"
 
 
@@ -57,7 +59,7 @@ def follow(before: str, after: str) -> None:
     old, new = users(before), users(after)
     if not old or old == new:
         return
-    dovecot = run(["systemctl", "is-active", "--quiet", "dovecot.service"]).code == 0
+    dovecot = is_active("dovecot.service")
     if dovecot:
         _forget_passwords()
     shut = sorted(
@@ -188,5 +190,5 @@ def _size(kib: int) -> str:
 
 
 def _listed(addresses: Sequence[str]) -> str:
-    shown = ", ".join(addresses[:10])
-    return shown if len(addresses) <= 10 else f"{shown} and {len(addresses) - 10} more"  # noqa: PLR2004 -- a line
+    shown = ", ".join(addresses[:_NAMED])
+    return shown if len(addresses) <= _NAMED else f"{shown} and {len(addresses) - _NAMED} more"

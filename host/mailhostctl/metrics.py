@@ -16,12 +16,11 @@ from email.message import EmailMessage
 from typing import BinaryIO
 
 from mailhostctl import generations
-from mailhostctl.paths import Root
+from mailhostctl.paths import LINEAGES, Root
 from mailhostctl.services import SERVICES, Daemon
 from mailhostctl.system import MailhostError, must, run
 
 QUEUES = ("active", "deferred", "hold", "incoming")
-LINEAGES = "/etc/letsencrypt/live"
 MAIL = "/var/vmail"
 RSPAMD_SOCKET = "/run/rspamd/learn.sock"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

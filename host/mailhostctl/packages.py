@@ -105,7 +105,7 @@ def _versions(names: list[str]) -> dict[str, str]:
     """Versions of those packages that are completely installed (also when held)."""
     done = run(["dpkg-query", "--show", "--showformat=${db:Status-Abbrev} ${Package} ${Version}\n", *names])
     lines = [line.split() for line in done.out.splitlines()]
-    return {words[1]: words[2] for words in lines if len(words) == 3 and words[0] in {"ii", "hi"}}  # noqa: PLR2004
+    return {words[1]: words[2] for words in lines if len(words) == 3 and words[0] in {"ii", "hi"}}  # noqa: PLR2004 -- state, name, version
 
 
 def _interrupted() -> bool:

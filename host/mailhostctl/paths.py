@@ -11,8 +11,15 @@ from mailhostctl.system import MailhostError
 
 PROGRAM = "/usr/local/sbin/mailhostctl"
 STATE = "/var/lib/mailhost"
+LINEAGES = "/etc/letsencrypt/live"
+"""Where certbot keeps the current certificates, a folder per name."""
 
 _HOST_PATH = re.compile(r"(/[A-Za-z0-9_@%+=:,-][A-Za-z0-9._@%+=:,-]*)+")
+
+
+def certificate(name: str) -> str:
+    """The host path of certbot's current certificate of a name, without its chain."""
+    return f"{LINEAGES}/{name}/cert.pem"
 
 
 @dataclass(frozen=True, kw_only=True)

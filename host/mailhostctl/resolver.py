@@ -72,7 +72,7 @@ def read(text: str) -> list[Wanted]:
     wanted = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split(maxsplit=3)
-        if len(words) < 4 or words[2] not in dns.TYPES:  # noqa: PLR2004 -- as above
+        if len(words) < 4 or words[2] not in dns.TYPES:  # noqa: PLR2004 -- the four of the message
             raise MailhostError(f"wait-dns: line {number} is not ZONE NAME TYPE VALUE")
         wanted.append(Wanted(zone=words[0], name=words[1], kind=words[2], value=words[3]))
     return wanted

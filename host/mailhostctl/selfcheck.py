@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mailhostctl import durable, generations, probes
+from mailhostctl import durable, generations, paths, probes
 from mailhostctl.paths import Root
 from mailhostctl.services import SERVICES
 from mailhostctl.system import MailhostError, run
@@ -53,7 +53,7 @@ def check(root: Root, *, hostname: str, keys: str) -> None:
     `keys` holds a line `DOMAIN SELECTOR` for each DKIM key.
     """
     pairs = [tuple(line.split()) for line in keys.splitlines()]
-    if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 -- as above
+    if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 -- domain and selector
         raise MailhostError("check: a line on stdin is not DOMAIN SELECTOR")
     findings = list(_findings(root, hostname, pairs))
     for finding in findings:
@@ -80,14 +80,12 @@ def _findings(root: Root, hostname: str, keys: Sequence[tuple[str, ...]]) -> Ite
             yield _Finding(what=f"{name} {probe}", wrong=wrong[0].removeprefix(f"{probe}: ") if wrong else "")
             if probe.startswith(("tls ", "starttls-", "https ")) and not wrong:
                 served.append(probe)
-    certificate = f"/etc/letsencrypt/live/{hostname}/cert.pem"
-    yield _certificate(root, certificate, hostname)
+    yield _certificate(root, hostname)
     for probe in served:
         name = probes.page_name(probe) if probe.startswith("https ") else hostname
-        own = f"/etc/letsencrypt/live/{name}/cert.pem"
         if name != hostname:
-            yield _certificate(root, own, name)
-        yield _served(root, own, probe)
+            yield _certificate(root, name)
+        yield _served(root, paths.certificate(name), probe)
     for domain, selector in keys:
         yield _command(
             f"DKIM key {selector} of {domain}",
@@ -100,10 +98,10 @@ def _command(what: str, command: list[str]) -> _Finding:
     return _Finding(what=what, wrong="" if done.code == 0 else done.said)
 
 
-def _certificate(root: Root, path: str, hostname: str) -> _Finding:
+def _certificate(root: Root, hostname: str) -> _Finding:
     """The file is for this host name and not expired. x509(1) exits 0 whatever -checkhost finds before OpenSSL 3.4."""
     what = f"certificate for {hostname}"
-    show = ["openssl", "x509", "-noout", "-in", str(root.live(path))]
+    show = ["openssl", "x509", "-noout", "-in", str(root.live(paths.certificate(hostname)))]
     name = run([*show, "-checkhost", hostname])
     if name.code != 0 or "does match certificate" not in name.out:
         return _Finding(what=what, wrong=name.said)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mailhostctl import containment, deployers, validate
 from mailhostctl.paths import Root
-from mailhostctl.system import MailhostError, must, run
+from mailhostctl.system import MailhostError, is_active, must, run
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Daemon(Service):
 
     def active(self) -> bool:
         """Whether systemd says so."""
-        return run(["systemctl", "is-active", "--quiet", self.unit]).code == 0
+        return is_active(self.unit)
 
     def activate(self, before: str) -> None:
         """Reloads where that is enough, else restarts; enables the unit."""
@@ -72,8 +72,7 @@ class Daemon(Service):
         done = run(["systemctl", verb, self.unit])
         if done.code != 0:
             raise MailhostError(f"systemctl {verb} {self.unit}: {done.said}\n{self.journal(started)}".rstrip())
-        if run(["systemctl", "is-enabled", "--quiet", self.unit]).code != 0:
-            must(["systemctl", "enable", "--quiet", self.unit])
+        _enable(self.unit)
 
     def processes(self) -> tuple[str, ...]:
         """The units in which its processes may run."""
@@ -86,8 +85,7 @@ class Daemon(Service):
 
     def deactivate(self) -> None:
         """Stops and disables the unit; a unit that does not exist is fine."""
-        if run(["systemctl", "cat", self.unit]).code == 0:
-            must(["systemctl", "disable", "--quiet", "--now", self.unit])
+        _disable(self.unit)
 
     def journal(self, since: int) -> str:
         """The daemon's own last words since a Unix time: warnings and errors, or all when it uses no such levels."""
@@ -100,6 +98,17 @@ class Daemon(Service):
         return ""
 
 
+def _enable(unit: str) -> None:
+    if run(["systemctl", "is-enabled", "--quiet", unit]).code != 0:
+        must(["systemctl", "enable", "--quiet", unit])
+
+
+def _disable(*units: str) -> None:
+    """Stops them too; units that do not exist are fine."""
+    if run(["systemctl", "cat", *units]).code == 0:
+        must(["systemctl", "disable", "--quiet", "--now", *units])
+
+
 class Timer(Daemon):
     """A timer reads no files of ours: it has to run, that is all."""
 
@@ -110,7 +119,19 @@ class Timer(Daemon):
             must(["systemctl", "enable", "--quiet", "--now", self.unit])
 
 
-class Dovecot(Daemon):
+class Reloading(Daemon):
+    """A daemon that reads all of its configuration again on reload.
+
+    nginx takes the certificates anew too, fail2ban keeps its bans, which a stop lifts.
+    """
+
+    def reload_is_enough(self, before: str) -> bool:
+        """When it runs."""
+        del before
+        return self.active()
+
+
+class Dovecot(Reloading):
     """Dovecot reads all of its configuration again on reload. Beside it: compiled filters, and a watcher of users'."""
 
     scripts = Path("/etc/dovecot/sieve")
@@ -120,8 +141,7 @@ class Dovecot(Daemon):
 
     def reload_is_enough(self, before: str) -> bool:
         """When it runs, and no plugin came since it started: it refuses the settings of one it does not know."""
-        del before
-        return self.active() and not self._has_new_plugins()
+        return super().reload_is_enough(before) and not self._has_new_plugins()
 
     def _has_new_plugins(self) -> bool:
         started = run(["systemctl", "show", "--timestamp=unix", "-P", "ExecMainStartTimestamp", self.unit]).out
@@ -151,24 +171,6 @@ class Dovecot(Daemon):
         super().deactivate()
         for name in self.filters:
             (self.scripts / f"{name}.svbin").unlink(missing_ok=True)
-
-
-class Nginx(Daemon):
-    """nginx reads all of its configuration, and the certificates, again on reload."""
-
-    def reload_is_enough(self, before: str) -> bool:
-        """When it runs."""
-        del before
-        return self.active()
-
-
-class Fail2ban(Daemon):
-    """fail2ban takes its jails anew on reload, and keeps its bans. Stopping it lifts them."""
-
-    def reload_is_enough(self, before: str) -> bool:
-        """When it runs."""
-        del before
-        return self.active()
 
 
 class Postfix(Daemon):
@@ -210,8 +212,7 @@ class Antivirus(Daemon):
     def deactivate(self) -> None:
         """Stops both."""
         super().deactivate()
-        if run(["systemctl", "cat", *self.scanner]).code == 0:
-            must(["systemctl", "disable", "--quiet", "--now", *self.scanner])
+        _disable(*self.scanner)
 
 
 class Metrics(Daemon):
@@ -223,9 +224,7 @@ class Metrics(Daemon):
 
     def active(self) -> bool:
         """Whether all of them do their work."""
-        return super().active() and all(
-            run(["systemctl", "is-active", "--quiet", unit]).code == 0 for unit in (self.page, "rsyslog.service")
-        )
+        return super().active() and all(is_active(unit) for unit in (self.page, "rsyslog.service"))
 
     def activate(self, before: str) -> None:
         """Starts rsyslog with its new rule; at first the journal, which has to be told that there is one."""
@@ -243,8 +242,7 @@ class Metrics(Daemon):
         only = rule.is_file() and rule.read_text().endswith("*.* stop\n")
         units = (self.page, *(self.log if only else ()))
         for unit in units:
-            if run(["systemctl", "cat", unit]).code == 0:
-                must(["systemctl", "disable", "--quiet", "--now", unit])
+            _disable(unit)
 
 
 class Firewall(Service):
@@ -262,8 +260,7 @@ class Firewall(Service):
         """Loads the rules; connections that exist go on."""
         del before
         must(["ufw", "reload"] if self.active() else ["ufw", "--force", "enable"])
-        if run(["systemctl", "is-enabled", "--quiet", self.unit]).code != 0:
-            must(["systemctl", "enable", "--quiet", self.unit])
+        _enable(self.unit)
 
     def deactivate(self) -> None:
         """Takes the rules out of the kernel; ufw not installed is fine."""
@@ -285,10 +282,10 @@ SERVICES: dict[str, Service] = {
         Timer("certificate", "certbot.timer"),
         Daemon("digest", "mailhost-digest.timer", validate.units),
         Dovecot("dovecot", "dovecot.service", validate.dovecot),
-        Fail2ban("fail2ban", "fail2ban.service", validate.fail2ban),
+        Reloading("fail2ban", "fail2ban.service", validate.fail2ban),
         Firewall("firewall", "ufw.service"),
         Metrics("metrics", "prometheus-postfix-exporter.service", validate.metrics),
-        Nginx("nginx", "nginx.service", validate.nginx),
+        Reloading("nginx", "nginx.service", validate.nginx),
         Daemon("opendkim", "opendkim.service", validate.opendkim),
         Postfix("postfix", "postfix.service", validate.postfix),
         Daemon("redis", "redis-server.service", validate.redis),

@@ -80,6 +80,11 @@ def must(
     return done
 
 
+def is_active(unit: str) -> bool:
+    """Whether systemd says that a unit is."""
+    return run(["systemctl", "is-active", "--quiet", unit]).code == 0
+
+
 def say(text: str) -> None:
     """One line of progress on stderr. A reader who has gone away (SSH died) must not stop a transaction."""
     try:

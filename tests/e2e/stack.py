@@ -113,27 +113,19 @@ class Stack:
 
     def mailbox(self, *options: str, stdin: str = "") -> Run:
         """Run what `make mailbox` runs, on this stack; a password travels by stdin."""
-        done = subprocess.run(
-            [sys.executable, "-m", "accounts", "--stack", self.name, *options],
-            cwd=self.folder,
-            env=self.environment,
-            input=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-        return Run(code=done.returncode, output=done.stdout)
+        return self._run([sys.executable, "-m", "accounts", "--stack", self.name, *options], stdin)
 
-    def pulumi(self, *arguments: str, stack: bool = False, stdin: str | None = None, **variables: str) -> Run:
+    def pulumi(self, *arguments: str, stack: bool = False, stdin: str = "", **variables: str) -> Run:
         """Run the pulumi command without a terminal."""
         command = ["pulumi", *arguments, "--non-interactive", *(("--stack", self.name) if stack else ())]
+        return self._run(command, stdin, **variables)
+
+    def _run(self, command: Sequence[str], stdin: str, **variables: str) -> Run:
         done = subprocess.run(
             command,
             cwd=self.folder,
             env=self.environment | variables,
-            input=stdin if stdin is not None else "",
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -13,6 +13,7 @@ import pytest
 
 from lab import cloudflare, dns, faults
 from lab.addresses import GATEWAY4, OUTSIDE
+from lab.clients import TIMEOUT_SECONDS
 from lab.demo import PASSWORDS
 from tests.e2e.conftest import Host
 from tests.e2e.stack import ROOT
@@ -45,9 +46,7 @@ class Seen:
 def look(host: Host, *arguments: str, password: str = PASSWORDS["alice"], timeout: float = 4) -> Seen:
     """Run the doctor as an operator in the lab does."""
     command = [sys.executable, "-m", "doctor", "--json", "--stack", host.stack.name, "--cwd", str(host.stack.folder)]
-    # After the wrong passwords of other tests Dovecot lets this address wait, for up to 17 s.
-    patience = 40 if "--account" in arguments else timeout
-    command += ["--timeout", str(patience), *arguments]
+    command += ["--timeout", str(timeout), *arguments]
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -63,6 +62,11 @@ def look(host: Host, *arguments: str, password: str = PASSWORDS["alice"], timeou
     document = json.loads(done.stdout)
     assert document["status"] == done.returncode
     return Seen(status=done.returncode, findings=document["findings"])
+
+
+def look_as_alice(host: Host, password: str = PASSWORDS["alice"]) -> Seen:
+    """Run it with an account. After the wrong passwords of other tests Dovecot lets this address wait."""
+    return look(host, "--account", f"alice@{host.machine.domain}", password=password, timeout=TIMEOUT_SECONDS)
 
 
 def zone_path(host: Host) -> str:
@@ -145,9 +149,8 @@ def configured(host: Host, **values: object) -> Iterator[None]:
 
 
 def test_all_is_well_and_nothing_stays_behind(host: Host) -> None:
-    alice = f"alice@{host.machine.domain}"
     counted = host.run("sh", "-c", f"find /var/vmail/{host.machine.domain}/alice -path '*/[nc]??/*' -type f | wc -l")
-    seen = look(host, "--account", alice)
+    seen = look_as_alice(host)
     assert seen.not_well() == {}
     assert seen.status == 0
     for check in ("mail.round-trip", "mail.dkim", "mail.dmarc", "account.login", "host.services", "host.certificate"):
@@ -190,7 +193,7 @@ def test_a_blocklist_that_refuses_the_resolver_is_no_listing(host: Host) -> None
 def test_a_key_changed_in_dns(host: Host) -> None:
     name = f"mail._domainkey.{host.machine.domain}"
     with changed(host, name, "TXT", content='"v=DKIM1; k=rsa; p=MIIB"'):
-        seen = look(host, "--account", f"alice@{host.machine.domain}").not_well()
+        seen = look_as_alice(host).not_well()
     assert set(seen) == {"dns.record", "dns.dkim", "mail.dkim", "mail.dmarc"}
     assert "cut off" in seen["dns.dkim"]
 
@@ -274,13 +277,13 @@ def test_postfix_stopped(host: Host) -> None:
 
 def test_the_signer_stopped(host: Host) -> None:
     with stopped(host, "opendkim"):
-        seen = look(host, "--account", f"alice@{host.machine.domain}").not_well()
+        seen = look_as_alice(host).not_well()
     assert {"host.services", "mail.round-trip"} <= set(seen)
     assert "opendkim: " in seen["host.services"]
 
 
 def test_a_wrong_password(host: Host) -> None:
-    seen = look(host, "--account", f"alice@{host.machine.domain}", password="wrong").not_well()
+    seen = look_as_alice(host, password="wrong").not_well()
     assert set(seen) == {"account.login", "mail.round-trip"}
     assert "wrong" not in seen["account.login"].replace("wrong password", "")
 
