@@ -1,5 +1,6 @@
 """The program: settings in, a mail host out."""
 
+import asyncio
 import gc
 
 import pulumi
@@ -16,7 +17,7 @@ from model import settings as model_settings  # noqa: E402 because of the line a
 pulumi.log.debug = lambda *_, **__: None
 
 
-def main() -> None:
+async def main() -> None:
     """Declare the mail host of the selected stack.
 
     Raises:
@@ -28,6 +29,10 @@ def main() -> None:
         raise pulumi.RunError(str(error)) from error
     host = MailHost("mail", MailHostArgs(settings=settings))
     pulumi.export("hostname", host.hostname)
+    # Two turns of the loop, and every registration has begun. The SDK then waits for the registrations, else for each
+    # output among all that are open, which takes the square of their number.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 def stack_config() -> dict[str, str]:
@@ -37,4 +42,4 @@ def stack_config() -> dict[str, str]:
     return {key.removeprefix(prefix): value for key, value in known.items() if key.startswith(prefix)}
 
 
-main()
+pulumi.run(main)

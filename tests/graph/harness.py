@@ -17,6 +17,7 @@ from typing import Any
 import pulumi
 from google.protobuf.json_format import MessageToDict
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
+from pulumi.runtime.stack import run_in_stack
 
 ROOT = Path(__file__).parents[2]
 _SECRET_KEY = "4dabf18193072939515e22adb298388d"  # noqa: S105 because it is the SDK's marker of a secret, not one
@@ -153,36 +154,35 @@ def run(config: Mapping[str, object], *, secret_keys: tuple[str, ...] = (), prev
         key if ":" in key else f"mailhost:{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in config.items()
     }
-    with _event_loop():
+    with _event_loop() as loop:
         pulumi.runtime.set_all_config(flat, [f"mailhost:{key}" for key in secret_keys])
-        # Otherwise the previous run's exports are still there.
-        pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type] # because the SDK means it so
+        # Any root keeps set_mocks from making one: the program gets its own, as from the language host.
+        pulumi.runtime.settings.set_root_resource(object())  # type: ignore[arg-type] # because nobody looks at it
         provider = _Provider(preview=preview, public_key=PUBLIC_KEY)
         recorder = _Recorder(provider)
         set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
+        pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type] # because the SDK means it so
 
-        @pulumi.runtime.test  # type: ignore[untyped-decorator] # because the SDK has no types here
-        def body() -> None:
-            try:
-                runpy.run_path(str(ROOT / "__main__.py"))
-            finally:
-                # The program does without a collector; the tests live longer.
-                gc.enable()
+        def program() -> None:
+            runpy.run_path(str(ROOT / "__main__.py"))
 
-        body()
-        exports = dict(getattr(pulumi.runtime.get_root_resource(), "outputs", {}))
+        try:
+            loop.run_until_complete(run_in_stack(program))
+        finally:
+            # The program does without a collector; the tests live longer.
+            gc.enable()
     urns = [seen.urn for seen in recorder.seen]
     assert len(urns) == len(set(urns)), "two resources share a URN"
     return Graph(
         resources={seen.urn: seen for seen in recorder.seen},
         outputs=recorder.registered,
-        exports=exports,
+        exports=next(recorder.registered[seen.urn] for seen in recorder.seen if seen.type == "pulumi:pulumi:Stack"),
         calls=tuple(provider.calls),
     )
 
 
 @contextmanager
-def _event_loop() -> Iterator[None]:
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     """A loop for the run and one for the SDK's worker thread, which makes but never closes its own."""
     loop, workers = asyncio.new_event_loop(), asyncio.new_event_loop()
     # One worker: resources register in the program's order.
@@ -190,7 +190,7 @@ def _event_loop() -> Iterator[None]:
     loop.set_default_executor(executor)
     asyncio.set_event_loop(loop)
     try:
-        yield
+        yield loop
     finally:
         executor.shutdown()
         workers.close()
