@@ -147,6 +147,9 @@ def test_the_log_holds_mail_only_and_is_turned_over(host: Host) -> None:
     assert not re.search(r"\b(?:syslog|user\.log|auth\.log|mail\.log)\b", host.run("ls", "/var/log"))
     host.run("logrotate", "--force", "/etc/logrotate.d/mailhost")
     assert "is mail" in host.run("cat", "/var/log/mailhost.log.1")
+    # The exporter was restarted.
+    port = str(constants.POSTFIX_METRICS)
+    wait_for(lambda: host.run("ss", "-Hltn", f"sport = :{port}") or None, "the exporter's port")
     test_a_mail_raises_the_counters(host)
 
 

@@ -49,8 +49,9 @@ second = command("second", create="cat", stdin=pulumi.Output.concat("after ", fi
 secret = command("secret", create="wc -c", stdin=config.require_secret("secret"))
 record = DnsRecord("record", zone_id=zone, name=f"mail.{settings['zone']}", type_="TXT", ttl=300, parent=parent,
                    content=pulumi.Output.concat('"', second.stdout.apply(lambda text: text.split()[0]), '"'))
-if stranger := settings["stranger"]:
+if settings["broken"]:
     command("broken", create="echo reason >&2; exit 7", stdin=config.require_secret("secret"))
+if stranger := settings.get("stranger"):
     connection = remote.ConnectionArgs(**settings["connection"] | {"host_key": stranger})
     command("stranger", create="touch ran")
 pulumi.export("second", second.stdout)
@@ -122,7 +123,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 def test_life_of_a_stack(ssh: SshServer, lab: Lab, tmp_path: Path) -> None:
     connection = {"host": "127.0.0.1", "port": ssh.port, "host_key": ssh.host_key_line, "dial_error_limit": 1}
-    settings = {"zone": ZONE, "text": "one\ntwo\nthree\n", "trigger": "a", "stranger": None, "base_url": lab.url}
+    settings = {"zone": ZONE, "base_url": lab.url, "text": "one\ntwo\nthree\n", "trigger": "a", "broken": ""}
     stack = Stack(tmp_path / "stack", settings, ssh.user_pem)
 
     # A preview plans everything and connects to no host.
@@ -158,9 +159,10 @@ def test_life_of_a_stack(ssh: SshServer, lab: Lab, tmp_path: Path) -> None:
 
     # What failed is not in state and names its reason; on a host that is another one nothing is run.
     ssh.commands.clear()
-    stack.set(stranger=SshServer(tmp_path).host_key_line)
+    stack.set(broken="yes")
+    assert 'Process exited with status 7: running "echo reason >&2; exit 7":' in stack.up(fails=True)
+    stack.set(broken="", stranger=SshServer(tmp_path).host_key_line)
     output = stack.up(fails=True)
-    assert 'Process exited with status 7: running "echo reason >&2; exit 7":' in output
     assert f"the host key of 127.0.0.1:{ssh.port} is not the pinned one: expected ssh-ed25519 SHA256:" in output
     assert ssh.commands == ["echo reason >&2; exit 7"]
     assert stack.state().keys().isdisjoint({"broken", "stranger"})
