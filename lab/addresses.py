@@ -86,6 +86,8 @@ MACHINES: Final = {
     for machine in (
         Machine(name="trixie", release="debian13", number=13, domain="trixie.example"),
         Machine(name="bookworm", release="debian12", number=12, domain="bookworm.example"),
+        Machine(name="p13", release="debian13", number=93, domain="p13.example"),
+        Machine(name="p12", release="debian12", number=92, domain="p12.example"),
         Machine(name="e13", release="debian13", number=23, domain="e13.example"),
         Machine(name="e12", release="debian12", number=22, domain="e12.example"),
         Machine(name="outside", release="debian13", number=99, domain="outside.example", host="mx"),

@@ -35,6 +35,8 @@ LIFE = (
 )
 MACHINE_NAMES = os.environ.get("MAILHOST_E2E_MACHINES", "e13,e12").split(",")
 """One machine of each release; others for a second run beside the first."""
+ONE_RELEASE = pytest.mark.parametrize("host", MACHINE_NAMES[:1], indirect=True, scope="session")
+"""For what happens at the operator's, whatever the host runs."""
 
 
 @pytest.hookimpl(tryfirst=True)

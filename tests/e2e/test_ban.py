@@ -92,8 +92,7 @@ def test_every_jail_runs(host: Host) -> None:
         host.run("fail2ban-client", "status", jail)
 
 
-@pytest.mark.parametrize(("kind", "jail"), [("imap", "dovecot"), ("smtp", "postfix-sasl")])
-@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+@pytest.mark.parametrize(("kind", "jail", "family"), [("imap", "dovecot", "ipv6"), ("smtp", "postfix-sasl", "ipv4")])
 @pytest.mark.usefixtures("stranger")
 def test_who_guesses_at_one_door_is_shut_out_of_all(host: Host, kind: str, jail: str, family: str) -> None:
     server = getattr(host.machine, family)

@@ -1,7 +1,4 @@
-"""A Debian machine with the packages installed, and a judge on it. The machines are those of tests/e2e.
-
-One machine is used by one worker at a time (pytest-xdist groups); in which order the two folders come does not matter.
-"""
+"""A Debian machine with the packages installed, and a judge on it; one worker at a time uses it (an xdist group)."""
 
 from collections.abc import Iterator
 
@@ -16,7 +13,7 @@ from tests.parsers.samples import settings
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder; the groups are those of tests/e2e."""
+    """Mark the tests of this folder; each machine is a group."""
     for item in items:
         if item.path.parent.name == "parsers":
             item.add_marker(pytest.mark.lab)
@@ -24,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(str(machine)))
 
 
-@pytest.fixture(scope="session", params=["e13", "e12"])
+@pytest.fixture(scope="session", params=["p13", "p12"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A running machine on which the daemons are installed, whatever else happened to it."""
     found = MACHINES[request.param]
