@@ -139,10 +139,11 @@ class _Server:
             (grpc.method_handlers_generic_handler("pulumirpc.ResourceProvider", self._methods()),)
         )
         port = server.add_insecure_port("127.0.0.1:0")
+        # Once the engine knows the port it may end at any moment.
+        parent = os.getppid()
         await server.start()
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
-        parent = os.getppid()
         # The engine ends its plugins; one that was itself killed cannot, and must not leave us behind.
         while os.getppid() == parent:
             await asyncio.sleep(1)
