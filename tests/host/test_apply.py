@@ -91,6 +91,37 @@ def test_a_warning_of_postconf_is_a_refusal(host: Host, capsys: Capsys) -> None:
     assert host.live(MAIN) is None
 
 
+TABLES = {
+    MAIN: "virtual_alias_maps = texthash:$config_directory/virtual_aliases\n"
+    "smtpd_sender_login_maps =\n    texthash:$config_directory/sender_logins\n"
+    "alias_maps = texthash:$config_directory/virtual_aliases, texthash:/etc/aliases\n",
+    "/etc/postfix/virtual_aliases": "abuse@example.org alice@example.org\n",
+    "/etc/postfix/sender_logins": "alice@example.org alice@example.org\n",
+}
+
+
+def test_every_table_of_ours_is_read_once_from_the_candidate(host: Host) -> None:
+    host.fails("postmap", "")  # the key is in none: exit 1 without a word
+    assert host.apply("postfix", TABLES) == 0
+    calls = [call.split() for call in host.calls("postmap ")]
+    folder = host.state("postfix/candidate/etc/postfix")
+    assert [call[-1] for call in calls] == [
+        f"texthash:{folder}/{name}" for name in ("virtual_aliases", "sender_logins")
+    ]
+    assert {call[2] for call in calls} == {str(folder)}
+
+
+def test_a_table_that_postfix_would_only_warn_of_never_becomes_live(host: Host, capsys: Capsys) -> None:
+    host.play(
+        "postmap", 'case "$5" in */sender_logins) echo "postmap: warning: ${5#*:}, line 1: duplicate" >&2 ;; esac\n'
+    )
+    assert host.apply("postfix", TABLES) == 1
+    said = capsys.readouterr().err
+    assert "postmap sender_logins refuses the new files; nothing was changed" in said
+    assert "/etc/postfix/sender_logins, line 1: duplicate" in said
+    assert host.live(MAIN) is None
+
+
 def test_the_parser_sees_the_new_versions_of_files_named_in_files(host: Host, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     host.play("opendkim", f'cat "$3" $(cut -d" " -f2 "$3") > {seen}\n')
