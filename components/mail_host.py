@@ -21,7 +21,7 @@ from components.rspamd import rspamd_keys
 from components.service import ServiceHost
 from components.spam_filter import SpamFilter, SpamFilterArgs
 from components.web import Nginx, NginxArgs, WebCertificates, WebCertificatesArgs
-from model import packages, records
+from model import dkim, packages, records
 from model.settings import Settings
 
 
@@ -182,7 +182,11 @@ class MailHost(pulumi.ComponentResource):
             f"{name}-check",
             remote,
             ["mailhostctl", "check", "--hostname", settings.hostname],
-            stdin="".join(f"{domain.name} {domain.selector}\n" for domain in settings.served),
+            stdin="".join(
+                f"{domain.name} {selector}\n"
+                for domain in settings.served
+                for selector in dkim.selectors(domain.selector, settings.dkim.signer)
+            ),
             # The last word: everything is in place.
             opts=pulumi.ResourceOptions(parent=self, depends_on=finished),
         )

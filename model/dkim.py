@@ -46,6 +46,11 @@ def ed25519_selector(selector: str) -> str:
     return f"{selector}-ed25519"
 
 
+def selectors(selector: str, signer: str) -> tuple[str, ...]:
+    """Return the names of all keys of a domain: rspamd signs with a second one."""
+    return (selector, ed25519_selector(selector)) if signer == "rspamd" else (selector,)
+
+
 def ed25519_record(public_key_pem: str) -> str:
     """Return the text of the key record of an Ed25519 public key: its 32 octets, bare (RFC 8463 §4.2), unquoted.
 

@@ -9,7 +9,6 @@ def packages(settings: Settings) -> tuple[str, ...]:
         "ca-certificates",  # the roots outgoing TLS and certbot trust
         "certbot",
         "dovecot-lmtpd",
-        "opendkim-tools",  # opendkim-testkey
         "postfix",
         "procps",  # sysctl, which ufw runs; Debian 12's ufw does not depend on it
         "ufw",
@@ -25,7 +24,7 @@ def packages(settings: Settings) -> tuple[str, ...]:
     if settings.storage.search and settings.platform.search:
         names.add(settings.platform.search)
     if settings.dkim.signer == "opendkim":
-        names.add("opendkim")
+        names |= {"opendkim", "opendkim-tools"}  # the tools are for whoever looks for a fault
     if settings.spam.enabled:
         names |= {"rspamd", "redis-server", "unbound", "dns-root-data"}  # the last: DNSSEC's trust anchor
     if settings.spam.enabled and settings.spam.antivirus:

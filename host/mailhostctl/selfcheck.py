@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mailhostctl import durable, generations, paths, probes
+from mailhostctl import durable, generations, paths, probes, resolver
 from mailhostctl.paths import Root
 from mailhostctl.services import SERVICES
-from mailhostctl.system import MailhostError, run
+from mailhostctl.system import MailhostError, must, run
 from mailhostctl.transaction import Transaction
+
+_KEYS = ("/etc/dkimkeys", "/etc/rspamd/dkim")
+"""Where OpenDKIM or rspamd keeps its private keys: DOMAIN.SELECTOR.private."""
+_ED25519 = bytes.fromhex("302e020100300506032b657004220420")
+"""What precedes the octets of such a private key in PKCS #8 (RFC 8410 section 7)."""
 
 
 def status_lines(root: Root) -> Iterator[str]:
@@ -87,10 +94,45 @@ def _findings(root: Root, hostname: str, keys: Sequence[tuple[str, ...]]) -> Ite
             yield _certificate(root, name)
         yield _served(root, paths.certificate(name), probe)
     for domain, selector in keys:
-        yield _command(
-            f"DKIM key {selector} of {domain}",
-            ["opendkim-testkey", "-d", domain, "-s", selector, "-k", f"/etc/dkimkeys/{domain}.{selector}.private"],
-        )
+        yield _key(root, domain, selector)
+
+
+def _key(root: Root, domain: str, selector: str) -> _Finding:
+    """Every name server of the domain has the public half of the private key that signs here.
+
+    opendkim-testkey(8) could say it of OpenDKIM's keys only: rspamd's Ed25519 keys are no PEM.
+    """
+    what = f"DKIM key {selector} of {domain}"
+    places = [root.live(f"{folder}/{domain}.{selector}.private") for folder in _KEYS]
+    found = [data for data in map(durable.read, places) if data is not None]
+    if not found:
+        return _Finding(what=what, wrong=f"its private key is in neither {' nor '.join(_KEYS)}")
+    try:
+        name, value = f"{selector}._domainkey.{domain}", _record(found[0].decode())
+        resolver.wait(root, [resolver.Wanted(zone=domain, name=name, kind="TXT", value=value)], timeout=5)
+    except MailhostError as error:
+        return _Finding(what=what, wrong=str(error))
+    return _Finding(what=what)
+
+
+def _record(private: str) -> str:
+    """The record of a private key as the program publishes it (model/dkim.py); raises `MailhostError` for no key.
+
+    RSA is PEM; Ed25519 is its 32 octets in base64, here (rspamd) and in DNS (RFC 8463 section 4.2).
+    """
+    if private.startswith("-----BEGIN "):
+        return f"v=DKIM1; h=sha256; k=rsa; p={_public(private)}"
+    try:
+        der = base64.b64encode(_ED25519 + base64.b64decode(private)).decode()
+        public = base64.b64decode(_public(f"-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n"))
+    except binascii.Error:
+        raise MailhostError("the file on this host holds no private key") from None
+    return f"v=DKIM1; h=sha256; k=ed25519; p={base64.b64encode(public[-32:]).decode()}"
+
+
+def _public(pem: str) -> str:
+    """The public half of a private key: SubjectPublicKeyInfo, base64 in one line."""
+    return "".join(must(["openssl", "pkey", "-pubout"], stdin=pem.encode()).out.splitlines()[1:-1])
 
 
 def _command(what: str, command: list[str]) -> _Finding:

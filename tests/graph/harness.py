@@ -4,6 +4,7 @@ Each run is fresh: its own event loop, its own root stack, `__main__.py` from th
 """
 
 import asyncio
+import base64
 import gc
 import json
 import runpy
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from google.protobuf.json_format import MessageToDict
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
 from pulumi.runtime.stack import run_in_stack
@@ -24,6 +27,7 @@ _SECRET_KEY = "4dabf18193072939515e22adb298388d"  # noqa: S105 because it is the
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 because it is the SDK's marker of a secret, not one
 
 PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nnot a key, but as secret as one\n-----END RSA PRIVATE KEY-----\n"
+ED25519_SEED = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 ZONE_ID = "0123456789abcdef0123456789abcdef"
 
 
@@ -107,14 +111,27 @@ class _Provider(Mocks):
         if not self.preview:
             if args.typ == "tls:index/privateKey:PrivateKey":
                 # Mocks know nothing of the provider's own secret outputs.
-                state |= {"privateKeyPem": pulumi.Output.secret(PRIVATE_KEY), "publicKeyPem": self.public_key}
+                state |= _ed25519() if args.inputs["algorithm"] == "ED25519" else self._rsa()
             if args.typ == "command:remote:Command":
                 state |= {"stdout": "", "stderr": ""}
         return f"{args.name}-id", state
 
+    def _rsa(self) -> dict[str, object]:
+        return {"privateKeyPem": pulumi.Output.secret(PRIVATE_KEY), "publicKeyPem": self.public_key}
+
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
         self.calls.append((args.token, args.args))
         return {"zoneId": ZONE_ID, "id": ZONE_ID}, []
+
+
+def _ed25519() -> dict[str, object]:
+    """The key of RFC 8463 appendix A, in the forms the provider gives."""
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(base64.b64decode(ED25519_SEED))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return {"privateKeyPemPkcs8": pulumi.Output.secret(private.decode()), "publicKeyPem": public.decode()}
 
 
 class _Recorder(MockMonitor):

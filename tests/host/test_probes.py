@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import datetime
+import os
+import shutil
 import socket
 import ssl
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from mailhostctl import probes, resolver
+from mailhostctl.paths import Root
 from mailhostctl.services import SERVICES
 from mailhostctl.system import MailhostError
+from model import dkim
 from tests.host.scratch import Host
 
 Capsys = pytest.CaptureFixture[str]
@@ -212,6 +216,12 @@ def test_a_service_gets_time_to_start(host: Host, serve: Serve) -> None:
     probes.wait((f"tcp {port} 220",), SERVICES["postfix"], since=0)
 
 
+def _play_openssl(host: Host) -> None:
+    """The real one, but every certificate is for the host."""
+    certificate = f'[ "$1" != x509 ] || exec echo "Hostname {HOSTNAME} does match certificate"\n'
+    host.play("openssl", f'{certificate}exec {shutil.which("openssl", path=os.defpath)} "$@"\n')
+
+
 def _apply_with_certificate(host: Host, serve: Serve, served: Path, filed: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(served)
@@ -221,15 +231,48 @@ def _apply_with_certificate(host: Host, serve: Serve, served: Path, filed: Path)
             secured.sendall(b"* OK ready\r\n")
             secured.recv(1000)
 
-    host.play("openssl", f'echo "Hostname {HOSTNAME} does match certificate"\n')
+    _play_openssl(host)
     host.write(f"/etc/letsencrypt/live/{HOSTNAME}/cert.pem", filed.read_text().partition("-----BEGIN PRIVATE")[0])
     assert host.apply("dovecot", {"/etc/dovecot/dovecot.conf": "x\n"}, health=[f"tls {serve(talk)} * OK"]) == 0
 
 
 CHECK = ["check", "--hostname", HOSTNAME]
-KEYS = "example.org mail\nexample.net 2026a\n"
+KEYS = "example.org mail\nexample.net 2026a\nexample.net 2026a-ed25519\n"
 
 
+@pytest.fixture
+def published(host: Host, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The DKIM keys of KEYS on the host, as either signer stores them, and the TXT records that name servers have."""
+    rsa_key, ed25519_key = rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate()
+    pem, public = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    no_password = serialization.NoEncryption()
+    private = rsa_key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, no_password).decode()
+    host.write("/etc/dkimkeys/example.org.mail.private", private)
+    host.write("/etc/rspamd/dkim/example.net.2026a.private", private)
+    second = ed25519_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password).decode()
+    host.write("/etc/rspamd/dkim/example.net.2026a-ed25519.private", dkim.ed25519_seed(second))
+    record = dkim.key_record(rsa_key.public_key().public_bytes(pem, public).decode())
+    records = {
+        "mail._domainkey.example.org": record,
+        "2026a._domainkey.example.net": record,
+        "2026a-ed25519._domainkey.example.net": dkim.ed25519_record(
+            ed25519_key.public_key().public_bytes(pem, public).decode()
+        ),
+    }
+
+    def wait(root: Root, wanted: Sequence[resolver.Wanted], *, timeout: float) -> None:
+        assert root.base == host.root
+        assert timeout < 10
+        for one in wanted:
+            assert one.name.endswith(f"._domainkey.{one.zone}")
+            if records[one.name] != one.value:
+                raise MailhostError(f"{one}: ns1 answers {records[one.name]}")
+
+    monkeypatch.setattr(resolver, "wait", wait)
+    return records
+
+
+@pytest.mark.usefixtures("published")
 def test_the_self_check_is_silent_about_nothing(host: Host, tmp_path: Path, serve: Serve, capsys: Capsys) -> None:
     certificate = _certificate(tmp_path)
     _apply_with_certificate(host, serve, certificate, certificate)
@@ -243,22 +286,40 @@ def test_the_self_check_is_silent_about_nothing(host: Host, tmp_path: Path, serv
         "ok certificate served on ",
         "ok DKIM key mail of example.org",
         "ok DKIM key 2026a of example.net",
+        "ok DKIM key 2026a-ed25519 of example.net",
     ]
 
 
-def test_the_self_check_names_all_that_is_wrong(host: Host, tmp_path: Path, serve: Serve, capsys: Capsys) -> None:
+def test_the_self_check_names_all_that_is_wrong(
+    host: Host, tmp_path: Path, serve: Serve, capsys: Capsys, published: dict[str, str]
+) -> None:
     other = tmp_path / "other"
     other.mkdir()
     _apply_with_certificate(host, serve, _certificate(tmp_path), _certificate(other))
     host.write("/etc/dovecot/dovecot.conf", "by hand\n")
-    host.fails("opendkim-testkey", "record not found")
+    published["mail._domainkey.example.org"] = "another key"
+    published["2026a-ed25519._domainkey.example.net"] = "another one"
+    (host.root / "etc/rspamd/dkim/example.net.2026a.private").unlink()
     (host.fake / "active/dovecot.service").unlink()
     assert host.run(*CHECK, stdin=KEYS) == 1
     err = capsys.readouterr().err
     assert "dovecot files: changed by hand" in err
     assert "dovecot active: is not active" in err
     assert f"is not the one in /etc/letsencrypt/live/{HOSTNAME}/cert.pem" in err
-    assert "DKIM key mail of example.org: record not found" in err
+    assert "DKIM key mail of example.org: mail._domainkey.example.org TXT: ns1 answers another key" in err
+    assert "DKIM key 2026a of example.net: its private key is in neither /etc/dkimkeys nor /etc/rspamd/dkim" in err
+    assert "DKIM key 2026a-ed25519 of example.net: 2026a-ed25519._domainkey" in err
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("content", ["topsecret!", "dG9wc2VjcmV0", "-----BEGIN PRIVATE KEY-----\ntopsecret"])
+def test_a_file_that_is_no_key_is_told_without_its_content(host: Host, capsys: Capsys, content: str) -> None:
+    _play_openssl(host)
+    host.write("/etc/dkimkeys/example.org.mail.private", f"{content}\n")
+    assert host.run(*CHECK, stdin="example.org mail\n") == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("DKIM key mail of example.org")]
+    assert "private key" in line or "openssl pkey" in line
+    assert content not in line
 
 
 def test_a_certificate_of_another_server_is_renewed(host: Host, capsys: Capsys) -> None:
@@ -314,7 +375,6 @@ def test_the_self_check_judges_the_certificate_of_each_name(
     other.mkdir()
     monkeypatch.setattr(probes, "HTTPS", serve(_web_server(served, "200 OK", [])))
     host.play("openssl", 'for word; do :; done; echo "Hostname $word does match certificate"\n')
-    host.play("opendkim-testkey", "exit 0\n")
     filed = f"/etc/letsencrypt/live/{HOSTNAME}/cert.pem"
     host.write(filed, served.read_text().partition("-----BEGIN PRIVATE")[0])
     health = [f"https {HOSTNAME}/help/me"]
