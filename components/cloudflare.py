@@ -1,4 +1,4 @@
-"""The two things this program needs of Cloudflare: the DnsRecord resource and the zone lookup.
+"""The three things this program needs of Cloudflare: the DnsRecord resource, the zone lookup, the zone's records.
 
 Importing `pulumi_cloudflare` costs 1.5 s and 130 MB for its 661 modules, so these wrappers register the official type
 tokens with the official plugin's version instead; a test holds their names and types against the official SDK's.
@@ -6,13 +6,18 @@ tokens with the official plugin's version instead; a test holds their names and 
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Final
 
 import pulumi
 
+from model import foreign
 from model.records import Srv
 
 PLUGIN_VERSION = version("pulumi-cloudflare")
 """The package pins the plugin: both carry the same version."""
+
+RECORD: Final = "cloudflare:index/dnsRecord:DnsRecord"
+_MOST_RECORDS: Final = 100_000
 
 
 class DnsRecord(pulumi.CustomResource):
@@ -43,6 +48,7 @@ class DnsRecord(pulumi.CustomResource):
             "ttl": float(ttl),
             # Mail is not HTTP: a proxied address would point senders at Cloudflare.
             "proxied": False,
+            "comment": own_comment(),
         }
         if data is None:
             properties["content"] = content
@@ -57,7 +63,7 @@ class DnsRecord(pulumi.CustomResource):
         if priority is not None:
             properties["priority"] = float(priority)
         super().__init__(
-            "cloudflare:index/dnsRecord:DnsRecord",
+            RECORD,
             resource_name,
             properties,
             pulumi.ResourceOptions(
@@ -94,3 +100,26 @@ async def _find_zone(domain: str) -> str:
             f"pulumi config set --path 'mailhost:domains[\"{domain}\"].zoneId' ID"
         ) from error
     return zone["zoneId"] if "zoneId" in zone else zone["id"]
+
+
+def own_comment() -> str:
+    """Return the comment that marks this stack's records."""
+    return foreign.comment(pulumi.get_stack())
+
+
+async def list_records(zone_id: str) -> list[foreign.Existing]:
+    """Return every record of a zone."""
+    arguments: Mapping[str, pulumi.Input[object]] = {"zoneId": zone_id, "maxItems": _MOST_RECORDS}
+    answer = await pulumi.runtime.invoke_async(
+        "cloudflare:index/getDnsRecords:getDnsRecords", arguments, pulumi.InvokeOptions(version=PLUGIN_VERSION)
+    )
+    return [
+        foreign.Existing(
+            id=f"{zone_id}/{record['id']}",
+            name=record["name"].lower(),
+            type=record["type"],
+            content=record.get("content") or "",
+            comment=record.get("comment") or "",
+        )
+        for record in answer["results"]
+    ]

@@ -10,6 +10,7 @@ from components.dns import DnsRecords, DnsRecordsArgs, DnsWait, DnsWaitArgs, Pub
 from components.dovecot import Dovecot, DovecotArgs
 from components.fail2ban import Fail2ban
 from components.firewall import Firewall
+from components.foreign import ForeignRecords
 from components.host import Host, HostArgs
 from components.mail_domain import MailDomain, MailDomainArgs
 from components.metrics import Digest, Metrics, MetricsArgs
@@ -43,7 +44,8 @@ class MailHost(pulumi.ComponentResource):
     """The host's name, as in its certificate and banner."""
 
     def __init__(self, name: str, args: MailHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("mailhost:index:MailHost", name, {}, opts)
+        foreign = ForeignRecords(args.settings)
+        super().__init__("mailhost:index:MailHost", name, {}, foreign.watching(opts))
         child = pulumi.ResourceOptions(parent=self)
         settings = args.settings
         remote = remote_host(settings)
@@ -191,5 +193,6 @@ class MailHost(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=finished),
         )
 
+        foreign.judged()
         self.hostname = settings.hostname
         self.register_outputs({"hostname": self.hostname})

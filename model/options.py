@@ -4,6 +4,7 @@ Keys and units are documented below each field; docs/configuration.md is made fr
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -118,6 +119,9 @@ class Dns(Model):
     """Cloudflare zone id; default: the zone is found by the domain's name."""
     apex: bool = True
     """Publish A and AAAA records for the domain itself too. Set it to false when a web site lives there."""
+    adopt: Mapping[str, Annotated[str, Field(pattern=r"^[0-9a-f]{32}/[0-9a-f]{32}$")]] = {}
+    """Records of the zone that this stack takes over, as they are: its own record's name, and <zone id>/<record id>. A
+    preview names both. What leaves the list gets this stack's content at the next `up`."""
 
     @field_validator("ttl")
     @classmethod

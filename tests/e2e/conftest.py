@@ -26,6 +26,7 @@ LIFE = (
     "test_ban",
     "test_client_setup",
     "test_metrics",
+    "test_zone",
     "test_plan",
     "test_secrets",
     "test_changes",

@@ -42,6 +42,9 @@ class Seen:
     custom: bool
     version: str
     delete_before_replace: bool
+    before_create: tuple[str, ...]
+    """Names of hooks."""
+    import_id: str
     dependencies: frozenset[str]
     property_dependencies: Mapping[str, frozenset[str]]
     inputs: Mapping[str, Any]
@@ -151,6 +154,8 @@ class _Recorder(MockMonitor):
                 custom=request.custom,
                 version=request.version,
                 delete_before_replace=request.deleteBeforeReplace,
+                before_create=tuple(request.hooks.before_create),
+                import_id=request.importId,
                 dependencies=frozenset(request.dependencies),
                 property_dependencies={
                     name: frozenset(value.urns) for name, value in request.propertyDependencies.items()
@@ -159,6 +164,9 @@ class _Recorder(MockMonitor):
             )
         )
         return response
+
+    def register_resource_hook(self, hook: pulumi.ResourceHook) -> None:
+        """Take a hook, as the engine would; no test of the graph runs one."""
 
     def RegisterResourceOutputs(self, request: Any) -> Any:
         self.registered[request.urn] = MessageToDict(request.outputs)
@@ -178,6 +186,8 @@ def run(config: Mapping[str, object], *, secret_keys: tuple[str, ...] = (), prev
         provider = _Provider(preview=preview, public_key=PUBLIC_KEY)
         recorder = _Recorder(provider)
         set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
+        # Mocks have no engine that could call back.
+        pulumi.runtime.settings.SETTINGS.callbacks = recorder
         pulumi.runtime.settings.set_root_resource(None)  # type: ignore[arg-type] # because the SDK means it so
 
         def program() -> None:

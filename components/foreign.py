@@ -1,0 +1,102 @@
+"""Respect for what is in a zone already: looks before a record is made, and takes over what the operator hands over."""
+
+import asyncio
+import contextvars
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import pulumi
+
+from components.cloudflare import RECORD, list_records, own_comment
+from model import foreign
+from model.settings import Settings
+
+# What the operator's record may have otherwise than ours, and keeps while it is in dns.adopt.
+_KEPT: Final = ["comment", "content", "data", "priority", "proxied", "settings", "tags", "ttl"]
+
+
+class ForeignRecords:
+    """Watches every DNS record below a component. Owns nothing.
+
+    The engine asks before it creates a record, in a preview too: an unchanged stack asks Cloudflare nothing, a new one
+    once for each zone. A preview names every conflict at its end; an update without a preview stops at the first.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._adopt = settings.dns.adopt
+        self._host = foreign.Host(
+            comment=own_comment(),
+            addresses={address.lower() for address in (settings.ipv4, settings.ipv6) if address},
+            domains={domain.name for domain in settings.served},
+            adopted=set(settings.dns.adopt.values()),
+        )
+        self._records: dict[str, pulumi.Resource] = {}
+        self._zones: dict[str, asyncio.Future[list[foreign.Existing]]] = {}
+        self._conflicts: dict[str, foreign.Conflict] = {}
+        # The SDK's own threads all wait for records that wait for this look.
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        hook = pulumi.ResourceHook("foreign-records", self._before_create, pulumi.ResourceHookOptions(on_dry_run=True))
+        self._hooks = pulumi.ResourceHookBinding(before_create=[hook])
+
+    def watching(self, opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:
+        """Return a component's options with which every record below it is watched."""
+        return pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(transformations=[self._watch]))
+
+    def _watch(self, made: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        """Bind the look to a record, or take over the one that stands in its place."""
+        if made.type_ != RECORD:
+            return None
+        self._records[made.name] = made.resource
+        adopted = self._adopt.get(made.name)
+        more = (
+            pulumi.ResourceOptions(import_=adopted, ignore_changes=_KEPT)
+            if adopted
+            else pulumi.ResourceOptions(hooks=self._hooks)
+        )
+        return pulumi.ResourceTransformationResult(made.props, pulumi.ResourceOptions.merge(made.opts, more))
+
+    def judged(self) -> pulumi.Output[None]:
+        """Fail the program once all records are known, if one of them met a foreign one.
+
+        Raises:
+            pulumi.RunError: dns.adopt names a record that this stack does not have.
+        """
+        unknown = sorted(self._adopt.keys() - self._records.keys())
+        if unknown:
+            raise pulumi.RunError(
+                f"dns.adopt: {unknown[0]} is no record of this stack; a preview without dns.adopt prints their names"
+            )
+        return pulumi.Output.all(*[record.urn for record in self._records.values()]).apply(lambda _: self._judge())
+
+    def _judge(self) -> None:
+        if self._conflicts:
+            raise pulumi.RunError(foreign.report(self._conflicts.values(), self._host))
+
+    async def _before_create(self, made: pulumi.ResourceHookArgs) -> None:
+        inputs: Mapping[str, object] = made.new_inputs or {}
+        content = inputs.get("content")
+        wanted = foreign.Wanted(
+            resource=made.name,
+            name=str(inputs["name"]),
+            type=str(inputs["type"]),
+            content=content if isinstance(content, str) and content != pulumi.runtime.rpc.UNKNOWN else None,
+        )
+        found = [
+            conflict
+            for existing in await self._existing(str(inputs["zoneId"]))
+            if (conflict := foreign.conflict(wanted, existing, self._host))
+        ]
+        for conflict in found:
+            if conflict.same_type or conflict.existing.id not in self._conflicts:
+                self._conflicts[conflict.existing.id] = conflict
+        if found and not pulumi.runtime.is_dry_run():
+            raise ValueError(foreign.report(found, self._host))
+
+    async def _existing(self, zone_id: str) -> list[foreign.Existing]:
+        if zone_id not in self._zones:
+            context = contextvars.copy_context()
+            self._zones[zone_id] = asyncio.get_running_loop().run_in_executor(
+                self._thread, context.run, lambda: asyncio.run(list_records(zone_id))
+            )
+        return await self._zones[zone_id]

@@ -1,0 +1,159 @@
+"""Records that are in a zone already: which stand in the way of ours, and what the operator can do about each."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+_ADDRESS: Final = frozenset({"A", "AAAA"})
+_STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_KEY: Final = "._domainkey."
+_LONGEST_SHOWN: Final = 60
+_LONGEST_COMMENT: Final = 100
+"""Of a record, on Cloudflare's free plan."""
+_SHARED: Final = {
+    "MX": "the domain's mail would go there too (RFC 5321 §5.1)",
+    "SRV": "mail programs would go there too (RFC 2782)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A record of ours that is not there yet."""
+
+    resource: str
+    """Its name in the stack."""
+    name: str
+    type: str
+    content: str | None
+    """None while a preview cannot know it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Existing:
+    """A record of the zone."""
+
+    id: str
+    """As Pulumi imports it: <zone id>/<record id>."""
+    name: str
+    type: str
+    content: str
+    comment: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflict:
+    """A record that stands in the way of one of ours."""
+
+    wanted: Wanted
+    existing: Existing
+    why: str
+
+    @property
+    def same_type(self) -> bool:
+        """Whether the record can become ours: of another type it would be another record."""
+        return self.wanted.type == self.existing.type
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """What tells our own records from foreign ones."""
+
+    comment: str
+    """What this stack's records carry."""
+    addresses: Collection[str]
+    domains: Collection[str]
+    """The names of the zones."""
+    adopted: Collection[str]
+    """Ids of records that the operator handed over."""
+
+
+def comment(stack: str) -> str:
+    """Return what this stack writes beside its records: the zone's owner sees who made them, and so do we."""
+    return f"mailhost {stack}"[:_LONGEST_COMMENT]
+
+
+def conflict(wanted: Wanted, existing: Existing, host: Host) -> Conflict | None:
+    """Say why `existing` and `wanted` cannot stand beside each other, or that they can."""
+    if existing.name != wanted.name or existing.id in host.adopted:
+        return None
+    why = _why(wanted, existing, host)
+    return Conflict(wanted=wanted, existing=existing, why=why) if why else None
+
+
+def _why(wanted: Wanted, existing: Existing, host: Host) -> str:
+    types = {wanted.type, existing.type}
+    why = ""
+    if len(types) == 1 and wanted.content is not None and _text(wanted.content) == _text(existing.content):
+        why = "this very record is there already"
+    elif existing.comment == host.comment:
+        pass  # an earlier form of ours, which this update withdraws
+    elif types == {"CNAME"}:
+        why = "mail programs would go there (RFC 1034 §3.6.2)"
+    elif "CNAME" in types:
+        # At a zone's own name Cloudflare answers with the target's addresses, so only these collide.
+        if existing.type != "CNAME" or wanted.name not in host.domains or wanted.type in _ADDRESS:
+            why = f"a CNAME stands alone (RFC 1034 §3.6.2), and {wanted.type} is needed here"
+    elif types <= _ADDRESS:
+        # The host's other address may have been published by an older version of this program.
+        if len(types) == 1 or existing.content.lower() not in host.addresses:
+            why = "connections would go there too"
+    elif len(types) == 1:
+        why = _why_text(wanted, existing) if wanted.type == "TXT" else _SHARED.get(wanted.type, "")
+    return why
+
+
+def _why_text(wanted: Wanted, existing: Existing) -> str:
+    if _KEY in wanted.name:
+        return "a selector has one key (RFC 6376 §3.6.2.2)"
+    kind = _version(wanted.content or "")
+    if not kind or _version(existing.content) != kind:
+        return ""
+    return {
+        "v=spf1": "a second SPF record makes both void (RFC 7208 §4.5)",
+        "v=dmarc1": "a second DMARC record makes both void (RFC 7489 §6.6.3)",
+    }.get(kind, f"a second {kind} record makes both void")
+
+
+def _version(content: str) -> str:
+    return re.split(r"[;\s]", _text(content), maxsplit=1)[0] if _text(content).startswith("v=") else ""
+
+
+def _text(content: str) -> str:
+    """Return what counts of a content: strings joined, case and the last dot aside."""
+    strings = _STRING.findall(content)
+    return ("".join(strings) if strings else content).lower().rstrip(".")
+
+
+def report(conflicts: Collection[Conflict], host: Host) -> str:
+    """Say in a line for each foreign record what stands in the way and what can be done. Nothing was changed."""
+    offered: set[str] = set()
+    lines = []
+    for found in sorted(conflicts, key=lambda found: (found.existing.name, found.existing.type, found.existing.id)):
+        lines.append(f"  {_described(found.existing)}: {found.why}; {_advice(found, host, offered)}")
+    return "\n".join(
+        ["These records are in the zone and not this stack's; nothing was changed (docs/operations.md):", *lines]
+    )
+
+
+def _described(record: Existing) -> str:
+    content = record.content if len(record.content) <= _LONGEST_SHOWN else f"{record.content[:_LONGEST_SHOWN]}…"
+    return f"{record.name} {record.type} {content}"
+
+
+def _advice(found: Conflict, host: Host, offered: set[str]) -> str:
+    wanted, ways = found.wanted, []
+    at_domain = wanted.name in host.domains
+    key = _KEY in wanted.name
+    # With a foreign key or address in its place, mail would be signed in vain and no certificate issued.
+    useful = not key and (wanted.type not in _ADDRESS or at_domain)
+    if found.same_type and useful and wanted.resource not in offered:
+        offered.add(wanted.resource)
+        ways.append(f"adopt it: pulumi config set --path 'dns.adopt[\"{wanted.resource}\"]' {found.existing.id}")
+    if wanted.type in _ADDRESS and at_domain:
+        ways.append("leave it its name: pulumi config set --path dns.apex false")
+    if wanted.type in _ADDRESS and not at_domain:
+        ways.append("choose another hostname")
+    if key:
+        ways.append("choose another selector (dkim.selector)")
+    return ", or ".join([*ways, "delete it at Cloudflare"])
