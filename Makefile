@@ -87,6 +87,12 @@ preflight: ## whether everything is there that `pulumi up` needs and cannot make
 	@$(TOOLCHAIN) tools >/dev/null
 	@$(DOCTOR) --preflight $(OPTIONS)
 
+.PHONY: reports
+reports: ## what other mail servers report of it (DMARC, TLS): STACK=dev [OPTIONS='--days 7']; docs/operations.md
+	@$(TOOLCHAIN) tools >/dev/null
+	@if [ -f .lab/env ] && [ '$(STACK)' = dev ]; then source .lab/env; fi; \
+	PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m reports --stack '$(STACK)' $(OPTIONS)
+
 DOCTOR = if [ -f .lab/env ] && [ '$(STACK)' = dev ]; then source .lab/env; fi; \
 	PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m doctor --stack '$(STACK)'
 

@@ -4,7 +4,8 @@ import asyncio
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -60,23 +61,13 @@ def ask(settings: Settings, questions: Questions, *, timeout: float, patience: f
         return Facts(error=str(said), cause="unreachable")
 
 
-async def _ask(settings: Settings, questions: Questions, timeout: float) -> Facts:
+@asynccontextmanager
+async def session(settings: Settings, timeout: float) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """Connect to the host as the program does: with the pinned host key, and the stack's key or the agent's."""
     keys: dict[str, Any] = {}
     if settings.ssh_private_key:
         secret = settings.ssh_private_key.get_secret_value()
         keys = {"client_keys": [asyncssh.import_private_key(secret)], "agent_path": None}
-    wanted = json.dumps(
-        {
-            "port25": list(questions.port25),
-            "ipv6": questions.ipv6,
-            "names": list(questions.names),
-            "certificate": questions.certificate,
-            "timeout": timeout,
-        }
-    )
-    command = ["python3", "-", wanted]
-    if settings.ssh.user != "root":
-        command = ["sudo", "-n", *command]
     pinned = asyncssh.import_public_key(settings.host_key)
     async with asyncssh.connect(
         settings.ssh.host,
@@ -89,6 +80,23 @@ async def _ask(settings: Settings, questions: Questions, timeout: float) -> Fact
         config=None,
         **keys,
     ) as connection:
+        yield connection
+
+
+async def _ask(settings: Settings, questions: Questions, timeout: float) -> Facts:
+    wanted = json.dumps(
+        {
+            "port25": list(questions.port25),
+            "ipv6": questions.ipv6,
+            "names": list(questions.names),
+            "certificate": questions.certificate,
+            "timeout": timeout,
+        }
+    )
+    command = ["python3", "-", wanted]
+    if settings.ssh.user != "root":
+        command = ["sudo", "-n", *command]
+    async with session(settings, timeout) as connection:
         started = time.time()
         done = await connection.run(shlex.join(command), input=_SCRIPT.read_text(encoding="utf-8"), check=False)
         return facts(done.exit_status, str(done.stdout or ""), str(done.stderr or ""), started)

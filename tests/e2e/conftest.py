@@ -27,6 +27,7 @@ LIFE = (
     "test_client_setup",
     "test_metrics",
     "test_zone",
+    "test_reports",
     "test_plan",
     "test_secrets",
     "test_changes",

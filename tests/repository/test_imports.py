@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CLONE = Path(__file__).parent.parent.parent
-PACKAGES = ("accounts", "components", "doctor", "host/mailhostctl", "lab", "model", "toolchain")
+PACKAGES = ("accounts", "components", "doctor", "host/mailhostctl", "lab", "model", "reports", "toolchain")
 
 
 def _imported(file: Path) -> set[str]:
