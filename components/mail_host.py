@@ -1,5 +1,6 @@
 """The mail host as a whole: the table of contents of the system, and its order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -18,9 +19,11 @@ from components.opendkim import OpenDkim, OpenDkimArgs, opendkim_key
 from components.packages import Packages, PackagesArgs
 from components.postfix import Postfix, PostfixArgs
 from components.remote import command, remote_host
+from components.resolver import Resolver
 from components.rspamd import rspamd_keys
 from components.service import ServiceHost
 from components.spam_filter import SpamFilter, SpamFilterArgs
+from components.tls_policy import TlsPolicy
 from components.web import Nginx, NginxArgs, WebCertificates, WebCertificatesArgs
 from model import dkim, packages, records
 from model.settings import Settings
@@ -110,33 +113,14 @@ class MailHost(pulumi.ComponentResource):
             DovecotArgs(host=services, certificate=certificate.issued, accounts=accounts.applied),
             child,
         )
-        milters: list[pulumi.Resource] = []
-        signing = services
-        if settings.spam.enabled:
-            keys = [key for domain in settings.served for key in rspamd_keys(domain, domains[domain.name])]
-            spam = SpamFilter(
-                f"{name}-spam", SpamFilterArgs(host=services, keys=keys, published=[dkim_visible.visible]), child
-            )
-            milters.append(spam.applied)
-            signing = services.after(spam.staged, spam.applied)
-        if settings.dkim.signer == "opendkim":
-            opendkim = OpenDkim(
-                f"{name}-opendkim",
-                OpenDkimArgs(
-                    host=signing,
-                    keys=[opendkim_key(domain, domains[domain.name].private_key_pem) for domain in settings.served],
-                    published=[dkim_visible.visible],
-                ),
-                child,
-            )
-            milters.append(opendkim.applied)
+        asked = _asked_by_postfix(name, services, domains, dkim_visible.visible, child)
         postfix = Postfix(
             f"{name}-postfix",
             PostfixArgs(
                 host=services,
                 certificate=certificate.issued,
                 dovecot=dovecot.applied,
-                milters=milters,
+                asked=asked,
             ),
             child,
         )
@@ -196,3 +180,41 @@ class MailHost(pulumi.ComponentResource):
         foreign.judged()
         self.hostname = settings.hostname
         self.register_outputs({"hostname": self.hostname})
+
+
+def _asked_by_postfix(
+    name: str,
+    services: ServiceHost,
+    domains: Mapping[str, MailDomain],
+    published: pulumi.Resource,
+    opts: pulumi.ResourceOptions,
+) -> list[pulumi.Resource]:
+    """Create what Postfix asks before a mail may pass, one after another; `published`: the DKIM keys are visible."""
+    settings = services.settings
+    asked: list[pulumi.Resource] = []
+    turn = services
+    if settings.resolver:
+        resolver = Resolver(f"{name}-resolver", turn, opts)
+        asked.append(resolver.applied)
+        turn = services.after(resolver.staged, resolver.applied)
+    if settings.outbound.mta_sts:
+        policies = TlsPolicy(f"{name}-tls-policy", turn, opts)
+        asked.append(policies.applied)
+        turn = services.after(policies.staged, policies.applied)
+    if settings.spam.enabled:
+        keys = [key for domain in settings.served for key in rspamd_keys(domain, domains[domain.name])]
+        spam = SpamFilter(f"{name}-spam", SpamFilterArgs(host=turn, keys=keys, published=[published]), opts)
+        asked.append(spam.applied)
+        turn = services.after(spam.staged, spam.applied)
+    if settings.dkim.signer == "opendkim":
+        opendkim = OpenDkim(
+            f"{name}-opendkim",
+            OpenDkimArgs(
+                host=turn,
+                keys=[opendkim_key(domain, domains[domain.name].private_key_pem) for domain in settings.served],
+                published=[published],
+            ),
+            opts,
+        )
+        asked.append(opendkim.applied)
+    return asked

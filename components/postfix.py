@@ -16,12 +16,14 @@ class PostfixArgs:
     host: ServiceHost
     certificate: pulumi.Resource
     dovecot: pulumi.Resource
-    milters: Sequence[pulumi.Resource]
-    """Who signs, judges and counts mail: without them every mail is put off."""
+    asked: Sequence[pulumi.Resource]
+    """Who signs, judges and counts mail, resolves names and knows policies: without them every mail is put off."""
 
 
 class Postfix(Service):
-    """Owns main.cf, master.cf and the maps in /etc/postfix. Listens on 25, 587 and 465 as configured.
+    """Owns main.cf, master.cf and the maps in /etc/postfix, and whom Postfix asks for names.
+
+    Listens on 25, 587 and 465 as configured.
 
     Starts once the certificate exists, Dovecot answers on its sockets and the signer on its own.
     """
@@ -36,7 +38,7 @@ class Postfix(Service):
                 files=postfix.files(args.host.settings),
                 health=postfix.health(args.host.settings),
                 requires=postfix.requires(args.host.settings),
-                after=[args.certificate, args.dovecot, *args.milters],
+                after=[args.certificate, args.dovecot, *args.asked],
             ),
             opts,
         )

@@ -1,4 +1,4 @@
-"""What judges and counts mail: rspamd, the resolver it asks, the Redis it remembers with."""
+"""What judges and counts mail: rspamd, and the Redis it remembers with. The resolver it asks is Postfix's too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ import pulumi
 
 from components.antivirus import Antivirus
 from components.redis import Redis
-from components.resolver import Resolver
 from components.rspamd import Rspamd, RspamdArgs
 from components.service import SecretFile, Service, ServiceHost
 
@@ -17,6 +16,7 @@ class SpamFilterArgs:
     """Inputs of `SpamFilter`."""
 
     host: ServiceHost
+    """With its resolver, which is asked from the first second on."""
     keys: Sequence[SecretFile] = ()
     """Private DKIM keys, when rspamd signs."""
     published: Sequence[pulumi.Resource] = ()
@@ -24,7 +24,7 @@ class SpamFilterArgs:
 
 
 class SpamFilter(pulumi.ComponentResource):
-    """Three services or four, one after another: they hold one SSH connection while staging, and one while applying."""
+    """Two services or three, one after another: they hold one SSH connection while staging, and one while applying."""
 
     staged: pulumi.Resource
     """The last file is staged: the next service may use the connection."""
@@ -34,8 +34,7 @@ class SpamFilter(pulumi.ComponentResource):
     def __init__(self, name: str, args: SpamFilterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:SpamFilter", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
-        resolver = Resolver(f"{name}-resolver", args.host, child)
-        before: Service = Redis(f"{name}-redis", args.host.after(resolver.staged, resolver.applied), child)
+        before: Service = Redis(f"{name}-redis", args.host, child)
         if args.host.settings.spam.antivirus:
             before = Antivirus(f"{name}-antivirus", args.host.after(before.staged, before.applied), child)
         rspamd = Rspamd(

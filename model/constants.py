@@ -45,6 +45,10 @@ RSPAMD_CONTROLLER: Final = 11334
 REDIS_SOCKET: Final = "/run/redis/redis-server.sock"
 RESOLVER: Final = "127.0.0.1"
 """Address of the host's own validating resolver, port 53."""
+TLS_POLICY_SOCKET: Final = "private/tls-policy"
+"""Where Postfix asks what a destination must prove, in its chroot."""
+MTA_STS: Final = 8461
+"""TCP port of mta-sts-daemon on 127.0.0.1."""
 CLAMAV_SOCKET: Final = "/run/clamav/clamd.ctl"
 
 LINEAGES: Final = "/etc/letsencrypt/live"

@@ -281,6 +281,56 @@ class Smtp(Model):
     """Let postscreen(8) turn away clients that do not wait for the greeting."""
 
 
+class TlsPolicy(Model):
+    """What one destination must prove before it gets mail."""
+
+    level: Literal["none", "may", "encrypt", "dane-only", "secure"]
+    """The least that is accepted, as in smtp_tls_policy_maps of postconf(5)."""
+    match: tuple[Annotated[str, AfterValidator(syntax.certificate_name)], ...] = ()
+    """Names of which the certificate must have one, for level secure: a host, or .example.com for all below it;
+    default: the destination itself and what is below it."""
+
+    @field_validator("match")
+    @classmethod
+    def _for_secure(cls, match: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if match and info.data.get("level", "secure") != "secure":
+            raise ValueError(f"is not looked at with level {info.data['level']}; leave it out, or write level secure")
+        return match
+
+
+def _tls_policy(value: object) -> object:
+    """Read a bare level as a policy."""
+    return {"level": value} if isinstance(value, str) else value
+
+
+class Outbound(Model):
+    """How mail travels to other servers."""
+
+    dane: bool = True
+    """Verify servers that publish TLSA records (RFC 7672), with a validating resolver on the host."""
+    mta_sts: bool = True
+    """Verify servers of domains that publish an MTA-STS policy (RFC 8461); where both are, DANE decides."""
+    policies: Mapping[
+        Annotated[str, AfterValidator(syntax.destination)], Annotated[TlsPolicy, BeforeValidator(_tls_policy)]
+    ] = Field(default_factory=dict)
+    """What a destination must prove, whatever it publishes: {"bank.example": "secure", ".old.example": "none"}; a level
+    or an object with level and match. A leading dot means all names below."""
+    queue_days: Annotated[int, Field(ge=1, le=30)] = 5
+    """Days for which mail is tried before it goes back to its sender (RFC 5321 §4.5.4.1: four or five at least)."""
+    bounce_days: Annotated[int, Field(ge=0, le=30)] = 1
+    """Days for which a bounce is tried; 0 tries once."""
+    ipv6: bool = True
+    """Send over IPv6 too where the host has an address. False sends over IPv4 only, and still receives over both."""
+
+    @field_validator("policies")
+    @classmethod
+    def _validated(cls, policies: Mapping[str, TlsPolicy], info: ValidationInfo) -> Mapping[str, TlsPolicy]:
+        asked = [name for name, policy in policies.items() if policy.level == "dane-only"]
+        if asked and not info.data.get("dane", True):
+            raise ValueError(f"wants dane-only for {asked[0]}, which needs dane; switch it on, or write secure")
+        return policies
+
+
 class Limits(Model):
     """How much one account may do: a stolen password must not put the host on blocklists."""
 

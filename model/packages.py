@@ -13,20 +13,15 @@ def packages(settings: Settings) -> tuple[str, ...]:
         "procps",  # sysctl, which ufw runs; Debian 12's ufw does not depend on it
         "ufw",
     }
-    if settings.services.imap or settings.services.imaps:
-        names.add("dovecot-imapd")
-    if settings.services.pop3 or settings.services.pop3s:
-        names.add("dovecot-pop3d")
-    if settings.sieve.enabled:
-        names.add("dovecot-sieve")
-    if settings.services.managesieve:
-        names.add("dovecot-managesieved")
-    if settings.storage.search and settings.platform.search:
-        names.add(settings.platform.search)
+    names |= _dovecot(settings)
     if settings.dkim.signer == "opendkim":
         names |= {"opendkim", "opendkim-tools"}  # the tools are for whoever looks for a fault
     if settings.spam.enabled:
-        names |= {"rspamd", "redis-server", "unbound", "dns-root-data"}  # the last: DNSSEC's trust anchor
+        names |= {"rspamd", "redis-server"}
+    if settings.resolver:
+        names |= {"unbound", "dns-root-data"}  # the last: DNSSEC's trust anchor
+    if settings.outbound.mta_sts:
+        names.add("postfix-mta-sts-resolver")
     if settings.spam.enabled and settings.spam.antivirus:
         names |= {"clamav-daemon", "clamav-freshclam"}
     if settings.ban.enabled:
@@ -40,3 +35,18 @@ def packages(settings: Settings) -> tuple[str, ...]:
     if settings.metrics.digest:
         names.add("pflogsumm")
     return tuple(sorted(names))
+
+
+def _dovecot(settings: Settings) -> set[str]:
+    names = set()
+    if settings.services.imap or settings.services.imaps:
+        names.add("dovecot-imapd")
+    if settings.services.pop3 or settings.services.pop3s:
+        names.add("dovecot-pop3d")
+    if settings.sieve.enabled:
+        names.add("dovecot-sieve")
+    if settings.services.managesieve:
+        names.add("dovecot-managesieved")
+    if settings.storage.search and settings.platform.search:
+        names.add(settings.platform.search)
+    return names

@@ -17,6 +17,8 @@ class Platform:
     """`VERSION_ID=` of os-release."""
     dovecot: Literal["2.3", "2.4"]
     """Generation of Dovecot's configuration language: 2.4 refuses files of 2.3, and the reverse."""
+    postfix: Literal["postfix.service", "postfix@-.service"]
+    """Unit in which Postfix's processes run."""
     search: Literal["dovecot-fts-xapian", "dovecot-flatcurve"] | None
     """Package with Dovecot's full-text search, where the release has one that fits its Dovecot."""
 
@@ -30,10 +32,31 @@ PLATFORMS: Final[dict[Os, Platform]] = {
     platform.os: platform
     for platform in (
         # Postfix 3.7, Dovecot 2.3.19
-        Platform(os="debian12", id="debian", version_id="12", dovecot="2.3", search="dovecot-fts-xapian"),
+        Platform(
+            os="debian12",
+            id="debian",
+            version_id="12",
+            dovecot="2.3",
+            postfix="postfix@-.service",
+            search="dovecot-fts-xapian",
+        ),
         # Postfix 3.10, Dovecot 2.4.1
-        Platform(os="debian13", id="debian", version_id="13", dovecot="2.4", search="dovecot-flatcurve"),
+        Platform(
+            os="debian13",
+            id="debian",
+            version_id="13",
+            dovecot="2.4",
+            postfix="postfix.service",
+            search="dovecot-flatcurve",
+        ),
         # Postfix 3.8, Dovecot 2.3.21
-        Platform(os="ubuntu24.04", id="ubuntu", version_id="24.04", dovecot="2.3", search=None),
+        Platform(
+            os="ubuntu24.04",
+            id="ubuntu",
+            version_id="24.04",
+            dovecot="2.3",
+            postfix="postfix@-.service",
+            search=None,
+        ),
     )
 }

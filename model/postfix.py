@@ -4,10 +4,15 @@ from dataclasses import dataclass
 
 from model import accounts, constants
 from model.files import ConfigFile, Nothing, render
+from model.options import TlsPolicy
 from model.settings import Settings
 
 # Address maps, which Postfix reads as texthash (DATABASE_README): plain files, no postmap(1) afterwards.
-_MAPS = ("disabled_recipients", "sender_logins", "virtual_aliases", "virtual_domains", "virtual_mailboxes")
+_MAPS = (
+    *("disabled_recipients", "sender_logins", "tls_policies"),
+    *("virtual_aliases", "virtual_domains", "virtual_mailboxes"),
+)
+_UNITS = "/etc/systemd/system"
 
 _FILTER = f"unix:{constants.RSPAMD_SOCKET}"
 _LOGINS_PER_MINUTE = 60
@@ -34,6 +39,11 @@ class MainContext:
     postscreen: bool
     certificate: str
     certificate_key: str
+    dane: bool
+    policy_socket: str
+    """Who knows what a destination must prove beside `tls_policies`; empty for nobody."""
+    queue_days: int
+    bounce_days: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +64,8 @@ class MasterContext:
     submission_milters: str
     """Comma-separated, in the order they see the mail."""
     postscreen: bool
+    ipv4_only: bool
+    """Mail leaves over IPv4 although it arrives over both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +77,22 @@ class MapsContext:
     aliases: tuple[tuple[str, tuple[str, ...]], ...]
     sender_logins: tuple[tuple[str, tuple[str, ...]], ...]
     disabled: tuple[str, ...]
+    policies: tuple[tuple[str, str], ...]
+    """Destinations and what they must prove, as smtp_tls_policy_maps reads it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitContext:
+    """What templates/postfix/postfix.service.j2 needs."""
+
+    resolv_conf: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvConfContext:
+    """What templates/postfix/resolv.conf.j2 needs."""
+
+    address: str
 
 
 def files(settings: Settings) -> tuple[ConfigFile, ...]:
@@ -75,6 +103,7 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
         aliases=accounts.aliases(settings),
         sender_logins=accounts.sender_logins(settings),
         disabled=accounts.disabled(settings),
+        policies=tuple((name, _policy(policy)) for name, policy in sorted(settings.outbound.policies.items())),
     )
     contents = {
         "main.cf": render("postfix/main.cf.j2", _main(settings)),
@@ -82,7 +111,26 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
         "submission_header_checks": render("postfix/submission_header_checks.j2", Nothing()),
         **{name: render(f"postfix/{name}.j2", maps) for name in _MAPS},
     }
-    return tuple(ConfigFile(path=f"/etc/postfix/{name}", content=content) for name, content in contents.items())
+    made = [ConfigFile(path=f"/etc/postfix/{name}", content=content) for name, content in contents.items()]
+    return (*made, *(_own_resolver(settings) if settings.outbound.dane else ()))
+
+
+def _own_resolver(settings: Settings) -> tuple[ConfigFile, ...]:
+    """Return what lets Postfix, and nothing else on the host, ask the host's own resolver."""
+    resolv_conf = "/etc/postfix/resolv.conf"
+    unit = UnitContext(resolv_conf=resolv_conf)
+    server = ResolvConfContext(address=constants.RESOLVER)
+    return (
+        ConfigFile(path=resolv_conf, content=render("postfix/resolv.conf.j2", server)),
+        ConfigFile(
+            path=f"{_UNITS}/{settings.platform.postfix}.d/mailhost.conf",
+            content=render("postfix/postfix.service.j2", unit),
+        ),
+    )
+
+
+def _policy(policy: TlsPolicy) -> str:
+    return policy.level + (f" match={':'.join(policy.match)}" if policy.match else "")
 
 
 def requires(settings: Settings) -> tuple[str, ...]:
@@ -117,7 +165,18 @@ def _main(settings: Settings) -> MainContext:
         postscreen=settings.smtp.postscreen,
         certificate=constants.certificate(settings.hostname),
         certificate_key=constants.certificate_key(settings.hostname),
+        dane=settings.outbound.dane,
+        policy_socket=_policy_socket(settings),
+        queue_days=settings.outbound.queue_days,
+        bounce_days=settings.outbound.bounce_days,
     )
+
+
+def _policy_socket(settings: Settings) -> str:
+    if not settings.outbound.mta_sts:
+        return ""
+    # Where DANE has no say, there is nothing to weigh an MTA-STS policy against.
+    return f"unix:{constants.TLS_POLICY_SOCKET}" if settings.outbound.dane else f"inet:127.0.0.1:{constants.MTA_STS}"
 
 
 def _signer(settings: Settings) -> str:
@@ -128,7 +187,10 @@ def _master(settings: Settings) -> MasterContext:
     # The filter first: what it refuses for the sender's limit need not be signed. Once, where it signs too.
     milters = dict.fromkeys([*([_FILTER] if settings.spam.enabled else []), _signer(settings)])
     return MasterContext(
-        doors=_doors(settings), submission_milters=",".join(milters), postscreen=settings.smtp.postscreen
+        doors=_doors(settings),
+        submission_milters=",".join(milters),
+        postscreen=settings.smtp.postscreen,
+        ipv4_only=settings.ipv6 is not None and not settings.outbound.ipv6,
     )
 
 

@@ -168,6 +168,8 @@ class Settings(options.Model):
     """The DKIM key."""
     smtp: options.Smtp = options.Smtp()
     """Port 25."""
+    outbound: options.Outbound = options.Outbound()
+    """How mail travels to other servers."""
     limits: options.Limits = options.Limits()
     """How much one account may do."""
     ban: options.Ban = options.Ban()
@@ -203,6 +205,11 @@ class Settings(options.Model):
     def platform(self) -> Platform:
         """The host's operating system in detail."""
         return PLATFORMS[self.os]
+
+    @property
+    def resolver(self) -> bool:
+        """Whether anything asks a resolver of the host's own."""
+        return self.spam.enabled or self.outbound.dane
 
     @property
     def quotas(self) -> bool:

@@ -47,6 +47,27 @@ def domain_name(value: str) -> str:
     return name
 
 
+def certificate_name(value: str) -> str:
+    """Return a name a certificate may have to have: a host, or with a leading dot all hosts below it.
+
+    Raises:
+        ValueError: neither.
+    """
+    return "." + domain_name(value[1:]) if value.startswith(".") else domain_name(value)
+
+
+def destination(value: str) -> str:
+    """Return whom mail goes to, as Postfix looks it up: a domain, or with a leading dot all domains below it.
+
+    Raises:
+        ValueError: neither; a single host (relayhost) has no place here.
+    """
+    try:
+        return certificate_name(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; a leading dot means all domains below") from None
+
+
 def registrable_domain(value: str) -> str:
     """Return a domain somebody can own.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SERVICE_NAMES = (
     *("accounts", "antivirus", "certificate", "digest", "dovecot", "fail2ban", "firewall", "metrics", "nginx"),
-    *("opendkim", "postfix", "redis", "resolver", "rspamd"),
+    *("opendkim", "postfix", "redis", "resolver", "rspamd", "tls-policy"),
 )
 
 
@@ -185,6 +185,12 @@ def _digest(root: Root, arguments: argparse.Namespace) -> None:
     metrics.send(metrics.digest(root, arguments.to))
 
 
+def _tls_policy(_root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import tls_policy
+
+    tls_policy.serve(tls_policy.Sources(resolver=arguments.resolver, mta_sts=arguments.mta_sts))
+
+
 _COMMANDS = {
     "install": _install,
     "uninstall": _uninstall,
@@ -203,6 +209,7 @@ _COMMANDS = {
     "wait-dns": _wait_dns,
     "metrics": _metrics,
     "digest": _digest,
+    "tls-policy": _tls_policy,
 }
 
 
@@ -255,6 +262,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--http", action="store_true", help="answer the HTTP request on stdin, for a systemd socket")
     added = command("digest", "mail a summary of the last 24 hours")
     added.add_argument("--to", required=True, metavar="ADDRESS")
+    added = command("tls-policy", "tell Postfix what destinations must prove, on a socket that systemd opened")
+    added.add_argument("--resolver", required=True, metavar="ADDRESS", help="a resolver that validates DNSSEC")
+    added.add_argument("--mta-sts", required=True, type=int, metavar="PORT", help="of mta-sts-daemon on this host")
     return parser
 
 

@@ -10,7 +10,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-TYPES = {"A": 1, "NS": 2, "CNAME": 5, "MX": 15, "TXT": 16, "AAAA": 28}
+TYPES = {"A": 1, "NS": 2, "CNAME": 5, "MX": 15, "TXT": 16, "AAAA": 28, "TLSA": 52}
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 _NAMES = {number: name for name, number in TYPES.items()}
@@ -19,6 +19,8 @@ _PAYLOAD = 1232
 """UDP answer size that avoids fragments (DNS flag day 2020)."""
 _HEADER = struct.Struct("!6H")
 _RECURSION_DESIRED = 0x0100
+_AUTHENTIC = 0x0020
+"""AD. In a question: that we understand it (RFC 6840 5.7). In the answer of a resolver: DNSSEC has proved it."""
 _RESPONSE = 0x8000
 _TRUNCATED = 0x0200
 
@@ -43,6 +45,7 @@ class Message:
     identity: int
     response: bool
     truncated: bool
+    authentic: bool
     rcode: int
     question: tuple[str, int] | None
     answers: tuple[Record, ...]
@@ -50,7 +53,7 @@ class Message:
 
 def encode_query(identity: int, name: str, kind: str, *, recursive: bool) -> bytes:
     """One question with an EDNS0 record announcing our buffer; raises ValueError for a name that cannot be asked."""
-    header = _HEADER.pack(identity, _RECURSION_DESIRED if recursive else 0, 1, 0, 0, 1)
+    header = _HEADER.pack(identity, _RECURSION_DESIRED | _AUTHENTIC if recursive else 0, 1, 0, 0, 1)
     question = encode_name(name) + struct.pack("!HH", TYPES[kind], 1)
     return header + question + b"\0" + struct.pack("!HHIH", _OPT, _PAYLOAD, 0, 0)
 
@@ -96,6 +99,7 @@ def decode(wire: bytes) -> Message:
         identity=identity,
         response=bool(flags & _RESPONSE),
         truncated=bool(flags & _TRUNCATED),
+        authentic=bool(flags & _AUTHENTIC),
         rcode=flags & 0xF,
         question=question,
         answers=tuple(records),
@@ -146,6 +150,8 @@ def _value(wire: bytes, kind: str, offset: int, length: int) -> str:
         return _joined(data)
     if kind == "MX" and length > 2:  # noqa: PLR2004 -- preference and a name
         return f"{_unpack('!H', wire, offset)[0]} {_name(wire, offset + 2)[0]}"
+    if kind == "TLSA" and length > 3:  # noqa: PLR2004 -- usage, selector, matching type, and a digest (RFC 6698 2.1)
+        return f"{data[0]} {data[1]} {data[2]} {data[3:].hex()}"
     if kind in {"NS", "CNAME"} and length:
         return _name(wire, offset)[0]
     raise MalformedError(f"{kind} record of {length} octets")

@@ -185,8 +185,16 @@ class Postfix(Daemon):
         return "running" in run(["systemctl", "show", "-P", "SubState", *self.processes()]).out.split()
 
     def fingerprint(self) -> str:
-        """Network parameters in the live main.cf; nothing while it does not run (a restart follows in any case)."""
-        return run(["postconf", "-h", "inet_interfaces", "inet_protocols"]).out if self.active() else ""
+        """Network parameters in the live main.cf, the unit's drop-in and the resolver it names.
+
+        Nothing while it does not run: a restart follows in any case.
+        """
+        if not self.active():
+            return ""
+        drop_ins = (f"/etc/systemd/system/{unit}.d/mailhost.conf" for unit in self.processes())
+        files = [self.root.live(path) for path in (*drop_ins, "/etc/postfix/resolv.conf")]
+        texts = [file.read_text() for file in files if file.is_file()]
+        return run(["postconf", "-h", "inet_interfaces", "inet_protocols"]).out + "".join(texts)
 
     def reload_is_enough(self, before: str) -> bool:
         """When it runs and listens on the right addresses already."""
@@ -213,6 +221,36 @@ class Antivirus(Daemon):
         """Stops both."""
         super().deactivate()
         _disable(*self.scanner)
+
+
+class TlsPolicy(Daemon):
+    """mta-sts-daemon and, where DANE is on, the socket through which Postfix asks it."""
+
+    socket = "mailhost-tls-policy.socket"
+    answering = "mailhost-tls-policy.service"
+
+    def active(self) -> bool:
+        """Whether both do their work."""
+        return super().active() and (not self._weighs() or is_active(self.socket))
+
+    def _weighs(self) -> bool:
+        return self.root.live(f"/etc/systemd/system/{self.socket}").is_file()
+
+    def activate(self, before: str) -> None:
+        """Starts the socket; what answers on it starts when Postfix asks, with the program as it is then."""
+        super().activate(before)
+        if self._weighs():
+            must(["systemctl", "enable", "--quiet", self.socket])
+            must(["systemctl", "stop", self.answering])
+            must(["systemctl", "restart", self.socket])
+        else:
+            run(["systemctl", "stop", self.socket, self.answering])
+
+    def deactivate(self) -> None:
+        """Stops all of it."""
+        super().deactivate()
+        _disable(self.socket)
+        run(["systemctl", "stop", self.answering])
 
 
 class Metrics(Daemon):
@@ -291,5 +329,6 @@ SERVICES: dict[str, Service] = {
         Daemon("redis", "redis-server.service", validate.redis),
         Daemon("resolver", "unbound.service", validate.resolver),
         Daemon("rspamd", "rspamd.service", validate.rspamd),
+        TlsPolicy("tls-policy", "postfix-mta-sts-resolver.service", validate.tls_policy),
     )
 }

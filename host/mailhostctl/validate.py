@@ -141,7 +141,8 @@ def nginx(candidate: Candidate) -> None:
 def units(candidate: Candidate) -> None:
     """`systemd-analyze verify` reads units; what it does not know it only warns of."""
     files = [str(place) for path, place in candidate.files.items() if re.fullmatch(r"/etc/systemd/system/[^/]+", path)]
-    candidate.accept(run(["systemd-analyze", "verify", "--man=no", *files]), "systemd-analyze", silent=True)
+    if files:
+        candidate.accept(run(["systemd-analyze", "verify", "--man=no", *files]), "systemd-analyze", silent=True)
 
 
 def metrics(candidate: Candidate) -> None:
@@ -191,6 +192,15 @@ def resolver(candidate: Candidate) -> None:
     main = candidate.files.get("/etc/unbound/unbound.conf.d/mailhost.conf")
     if main is not None:
         candidate.accept(run(["unbound-checkconf", str(main)]), "unbound-checkconf")
+
+
+def tls_policy(candidate: Candidate) -> None:
+    """The units, and mta-sts-daemon's own reading of its file, which stops at YAML that is none."""
+    units(candidate)
+    main = candidate.files.get("/etc/mta-sts-daemon.yml")
+    if main is not None:
+        script = "import sys; from postfix_mta_sts_resolver.utils import load_config; load_config(sys.argv[1])"
+        candidate.accept(run(["python3", "-c", script, str(main)]), "mta-sts-daemon")
 
 
 def rspamd(candidate: Candidate) -> None:

@@ -38,6 +38,16 @@ CASES: dict[str, dict[str, object]] = {
         "clientSetup": {"enabled": False},
         "spam": {"greylist": 5, "junk": 7.5, "reject": 20, "blocklists": False, "antivirus": True},
         "limits": {"messages": 50, "recipients": 120},
+        "outbound": {
+            "policies": {
+                ".old.example": "none",
+                "bank.example": {"level": "secure", "match": ["mx.bank.example", ".bank.example"]},
+                "signed.example": "dane-only",
+            },
+            "queueDays": 7,
+            "bounceDays": 2,
+            "ipv6": False,
+        },
         "metrics": {"listen": "198.51.100.7", "digest": True},
         "firewall": {"https": False, "allow": [9100, 8443]},
         "messageSizeLimit": 26_214_400,
@@ -52,6 +62,7 @@ CASES: dict[str, dict[str, object]] = {
         "mailboxes": {"alice@example.net": _ARGON2ID, "bob@example.net": _BCRYPT},
         "postmaster": "bob@example.net",
         "spam": {"enabled": False},
+        "outbound": {"dane": False, "mtaSts": False},
         "limits": {"enabled": False},
         "metrics": {"enabled": False},
     },
@@ -72,6 +83,7 @@ CASES: dict[str, dict[str, object]] = {
             "eve@example.com": {"password": _ARGON2ID, "enabled": False},
         },
         "postmaster": "alice@example.com",
+        "outbound": {"dane": False},
         "aliases": {
             "info@example.com": "alice@example.com",
             "team@example.org": ["carol@example.org", "info@example.com"],

@@ -25,6 +25,7 @@ from model import (
     redis,
     resolver,
     rspamd,
+    tls_policy,
 )
 from model.settings import Settings
 from tests.golden.cases import CASES, settings
@@ -43,7 +44,7 @@ def rendered(made: Settings) -> dict[str, str]:
     probes = [*postfix.health(made), *dovecot.health(made), *opendkim.health(made)]
     requires = {*postfix.requires(made), *dovecot.requires(made)}
     if made.spam.enabled:
-        filters = (resolver, redis, rspamd, *((antivirus,) if made.spam.antivirus else ()))
+        filters = (redis, rspamd, *((antivirus,) if made.spam.antivirus else ()))
         files += [file for module in filters for file in module.files(made)]
         probes += [probe for module in filters for probe in module.health(made)]
     if made.ban.enabled:
@@ -53,7 +54,12 @@ def rendered(made: Settings) -> dict[str, str]:
         files += client_setup.files(made)
         probes += client_setup.health(made)
         requires |= {*client_setup.requires(made)}
-    for on, module in ((made.metrics.enabled, metrics), (made.metrics.digest, digest)):
+    for on, module in (
+        (made.resolver, resolver),
+        (made.outbound.mta_sts, tls_policy),
+        (made.metrics.enabled, metrics),
+        (made.metrics.digest, digest),
+    ):
         if on:
             files += module.files(made)
             probes += module.health(made)

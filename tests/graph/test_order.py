@@ -22,7 +22,8 @@ WAIT_DKIM = "mail-dkim-visible-wait"
 OPENDKIM = "mail-opendkim-apply"
 ACCOUNTS = "mail-accounts-apply"
 DOVECOT = "mail-dovecot-apply"
-RESOLVER, REDIS, RSPAMD = (f"mail-spam-{name}-apply" for name in ("resolver", "redis", "rspamd"))
+RESOLVER, TLS_POLICY = "mail-resolver-apply", "mail-tls-policy-apply"
+REDIS, RSPAMD = (f"mail-spam-{name}-apply" for name in ("redis", "rspamd"))
 POSTFIX = "mail-postfix-apply"
 MX = "mail-example.org-mx"
 WEB_RECORD = "mail-example.org-autoconfig"
@@ -54,6 +55,8 @@ CHECK = "mail-check"
         (DOVECOT, ACCOUNTS),
         (RSPAMD, RESOLVER),  # it asks both from its first second on
         (RSPAMD, REDIS),
+        (POSTFIX, RESOLVER),  # without it mail cannot be sent, or would be sent unverified
+        (POSTFIX, TLS_POLICY),  # likewise
         (POSTFIX, RSPAMD),  # it puts mail off while rspamd is away
         (POSTFIX, CERTIFICATE),
         (POSTFIX, DOVECOT),  # its sockets for SASL and LMTP

@@ -21,6 +21,7 @@ from model import (
     redis,
     resolver,
     rspamd,
+    tls_policy,
 )
 from model.files import ConfigFile
 from model.settings import Settings, load
@@ -40,6 +41,7 @@ SERVICES: Final[dict[str, Callable[[Settings], tuple[ConfigFile, ...]]]] = {
     "redis": redis.files,
     "resolver": resolver.files,
     "rspamd": rspamd.files,
+    "tls-policy": tls_policy.files,
 }
 """What each service applies, but for the DKIM key: no parser opens it."""
 

@@ -25,6 +25,7 @@ SYSUSERS = "/etc/sysusers.d/mailhost-dovecot.conf"
 TMPFILES = "/etc/tmpfiles.d/mailhost-opendkim.conf"
 RULES, RULES6 = "/etc/ufw/user.rules", "/etc/ufw/user6.rules"
 JAILS, DOVECOT_FAILURES = "/etc/fail2ban/jail.local", "/etc/fail2ban/filter.d/mailhost-dovecot.conf"
+MTA_STS = "/etc/mta-sts-daemon.yml"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/mailhost"
 
 
@@ -137,6 +138,11 @@ BAD = [
     Bad("rspamd", "/etc/rspamd/local.d/rbl.conf", "sem { enabled", "sem { enable", "RBL is DISABLED"),
     # It would not start.
     Bad("rspamd", "/etc/rspamd/local.d/settings.conf", "symbols_enabled = [", "symbols_enabled = ", "ucl parser error"),
+    # mta-sts-daemon would not start, and mail would wait.
+    Bad("tls-policy", MTA_STS, "cache:\n  type: sqlite", "cache: [", "ParserError"),
+    Bad("tls-policy", f"{UNITS}/mailhost-tls-policy.socket", "ListenStream=", "ListenStreams=", "ListenStreams"),
+    # Postfix would warn of the line, and send without asking for anything.
+    Bad("postfix", "/etc/postfix/tls_policies", "", "bank.example\n", "tls_policies"),
     # nginx would go on with what it has, and not start after a reboot.
     Bad("nginx", NGINX, "server_tokens off;", "server_token off;", 'unknown directive "server_token"'),
     Bad("nginx", NGINX, "ssl_protocols TLSv1.2", "ssl_protocols TLSv9", 'invalid value "TLSv9"'),

@@ -66,6 +66,7 @@ def test_the_least_configuration_gets_the_documented_defaults() -> None:
         ({"services": {"pop3s": False}}, "services.pop3s", False),
         ({"firewall": {"allow": [8443, "9090"]}}, "firewall.allow", (8443, 9090)),
         ({"messageSizeLimit": "1048576"}, "message_size_limit", 1_048_576),
+        ({"outbound": {"queueDays": "7"}}, "outbound.queue_days", 7),
     ],
 )
 def test_accepted(changes: dict[str, object], path: str, expected: object) -> None:
@@ -180,6 +181,14 @@ def test_accepted(changes: dict[str, object], path: str, expected: object) -> No
         ({"firewall": {"allow": 8080}}, "firewall.allow: '8080' is not a list"),
         ({"messageSizeLimit": "50M"}, "messageSizeLimit: '50M' is not a whole number"),
         ({"messageSizeLimit": "0"}, "messageSizeLimit: '0' is too small"),  # Postfix's "no limit"
+        # outbound
+        ({"outbound": {"policies": {"a_b": "secure"}}}, "a_b"),
+        ({"outbound": {"policies": {"[mx.example.org]": "secure"}}}, "a leading dot means all domains below"),
+        ({"outbound": {"policies": {"a.example": "sometimes"}}}, "sometimes"),
+        ({"outbound": {"policies": {"a.example": {"level": "encrypt", "match": ["b.example"]}}}}, "is not looked at"),
+        ({"outbound": {"policies": {"a.example": {"level": "secure", "match": ["*.b.example"]}}}}, "not a domain name"),
+        ({"outbound": {"dane": False, "policies": {"a.example": "dane-only"}}}, "wants dane-only for a.example"),
+        ({"outbound": {"queueDays": 0}}, "outbound.queueDays: "),
         # unknown keys
         ({"hostkey": HOST_KEY}, "hostkey: unknown key; did you mean hostKey?"),
         ({"mailbox": "s3cret"}, "mailbox: unknown key; did you mean mailboxes?"),

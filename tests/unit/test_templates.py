@@ -22,6 +22,7 @@ from model import (
     redis,
     resolver,
     rspamd,
+    tls_policy,
 )
 from model.files import TEMPLATES, Nothing, environment
 
@@ -68,8 +69,11 @@ CONTEXTS: dict[str, type[Any]] = {
     "postfix/disabled_recipients.j2": postfix.MapsContext,
     "postfix/main.cf.j2": postfix.MainContext,
     "postfix/master.cf.j2": postfix.MasterContext,
+    "postfix/postfix.service.j2": postfix.UnitContext,
+    "postfix/resolv.conf.j2": postfix.ResolvConfContext,
     "postfix/sender_logins.j2": postfix.MapsContext,
     "postfix/submission_header_checks.j2": Nothing,
+    "postfix/tls_policies.j2": postfix.MapsContext,
     "postfix/virtual_aliases.j2": postfix.MapsContext,
     "postfix/virtual_domains.j2": postfix.MapsContext,
     "postfix/virtual_mailboxes.j2": postfix.MapsContext,
@@ -93,6 +97,9 @@ CONTEXTS: dict[str, type[Any]] = {
     "rspamd/worker-controller.inc.j2": rspamd.ControllerContext,
     "rspamd/worker-normal.inc.j2": Nothing,
     "rspamd/worker-proxy.inc.j2": rspamd.SocketContext,
+    "tls_policy/mailhost-tls-policy.service.j2": tls_policy.ServiceContext,
+    "tls_policy/mailhost-tls-policy.socket.j2": tls_policy.SocketContext,
+    "tls_policy/mta-sts-daemon.yml.j2": tls_policy.DaemonContext,
     "ufw/ufw.conf.j2": Nothing,
     "ufw/user.rules.j2": firewall.RulesContext,
     "unbound/mailhost.conf.j2": resolver.UnboundContext,
