@@ -7,7 +7,7 @@ can give the second one an old copy of it, or stop it (`lab.faults`). Nothing is
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -112,6 +112,22 @@ def record(name: str, kind: str, values: Sequence[str], ttl: int = _TTL) -> dict
     """One record set as the REST API takes it."""
     contents = [{"content": value, "disabled": False} for value in values]
     return {"name": f"{name}.", "type": kind, "ttl": ttl, "changetype": "REPLACE", "records": contents}
+
+
+@contextmanager
+def served(zone: str, *sets: dict[str, Any]) -> Iterator[None]:
+    """Have record sets, made by `record()`, in one of the zones for a while; what was there is put back."""
+    path = _url(zone)
+    names = {(entry["name"], entry["type"]) for entry in sets}
+    before = [entry for entry in api("GET", path)["rrsets"] if (entry["name"], entry["type"]) in names]
+    kept = {(entry["name"], entry["type"]) for entry in before}
+    api("PATCH", path, {"rrsets": list(sets)})
+    try:
+        yield
+    finally:
+        back = [{**entry, "changetype": "REPLACE"} for entry in before]
+        back += [{**entry, "changetype": "DELETE"} for entry in sets if (entry["name"], entry["type"]) not in kept]
+        api("PATCH", path, {"rrsets": back})
 
 
 def _pdns(name: str, addresses: Sequence[str], extra: str = "", *, data: Path | None = None) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import ipaddress
 import struct
 from base64 import b64encode
+from collections.abc import Iterable
 from typing import Final
 
 from cryptography import x509
@@ -129,9 +130,18 @@ def api_authority() -> str:
 
 def api_certificate() -> tuple[str, str]:
     """Certificate and private key (PEM) of the ACME server's own HTTPS."""
-    authority, key = _ed25519("API CA"), _ed25519("API")
     names = [x509.IPAddress(ipaddress.ip_address(GATEWAY4)), x509.DNSName("localhost")]
-    builder = _builder("mailhost lab ACME API", 2, key)
+    return _certificate("API", "mailhost lab ACME API", 2, names)
+
+
+def trusted_certificate(names: Iterable[str]) -> tuple[str, str]:
+    """Certificate and private key (PEM) for servers outside, from the authority that machines of the lab trust."""
+    return _certificate("trusted outside", "mailhost lab outside", 3, [x509.DNSName(name) for name in names])
+
+
+def _certificate(purpose: str, subject: str, serial: int, names: list[x509.GeneralName]) -> tuple[str, str]:
+    authority, key = _ed25519("API CA"), _ed25519(purpose)
+    builder = _builder(subject, serial, key)
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())

@@ -15,8 +15,8 @@ from typing import Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from lab import bases, machines, paths
-from lab.addresses import OUTSIDE
+from lab import bases, keys, machines, paths
+from lab.addresses import MACHINES, OUTSIDE
 from lab.errors import LabError
 from lab.progress import step
 
@@ -44,7 +44,7 @@ newaliases
 openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj '/CN={OUTSIDE.hostname}' \
   -keyout /etc/postfix/tls.key -out /etc/postfix/tls.crt
 (umask 077; cat /etc/postfix/tls.key /etc/postfix/tls.crt >/etc/postfix/tls.pem)
-systemctl --quiet enable postfix opendkim opendmarc
+systemctl --quiet enable postfix opendkim opendmarc mta-sts
 postfix check
 """
 _BUILD: Final = """set -eu
@@ -99,7 +99,21 @@ def make_key() -> None:
 
 def files() -> dict[str, tuple[str, int]]:
     """Files to put on the machine's disk before it boots, with their mode."""
-    return {"etc/dkimkeys/outside.private": (_key_file().read_text(), 0o600)}
+    certificate, key = keys.trusted_certificate(
+        [
+            f"*.trusted.{OUTSIDE.domain}",
+            *(f"mta-sts.{domain}" for name in MACHINES for domain in strict_domains(name)),
+        ]
+    )
+    return {
+        "etc/dkimkeys/outside.private": (_key_file().read_text(), 0o600),
+        "etc/postfix/trusted.pem": (key + certificate, 0o600),
+    }
+
+
+def strict_domains(machine: str) -> tuple[str, str]:
+    """Two domains of this server whose MTA-STS policy tests on a machine may publish; see /usr/local/bin/mta-sts."""
+    return f"sts-{machine}.{OUTSIDE.domain}", f"both-{machine}.{OUTSIDE.domain}"
 
 
 def _dkim() -> str:

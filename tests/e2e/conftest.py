@@ -23,6 +23,7 @@ LIFE = (
     "test_spam",
     "test_smtp",
     "test_abuse",
+    "test_transport",
     "test_ban",
     "test_client_setup",
     "test_metrics",

@@ -15,6 +15,7 @@ from lab import cloudflare, dns, faults
 from lab.addresses import GATEWAY4, OUTSIDE
 from lab.clients import TIMEOUT_SECONDS
 from lab.demo import PASSWORDS
+from lab.dns import served
 from tests.e2e.conftest import Host
 from tests.e2e.stack import ROOT
 
@@ -93,22 +94,6 @@ def added(host: Host, **record: object) -> Iterator[None]:
         yield
     finally:
         cloudflare.request("DELETE", f"{zone_path(host)}/{made['id']}")
-
-
-@contextmanager
-def served(zone: str, *sets: dict[str, Any]) -> Iterator[None]:
-    """Record sets in one of the lab's own zones; what was there is put back."""
-    path = f"/zones/{zone}."
-    names = {(entry["name"], entry["type"]) for entry in sets}
-    before = [entry for entry in dns.api("GET", path)["rrsets"] if (entry["name"], entry["type"]) in names]
-    kept = {(entry["name"], entry["type"]) for entry in before}
-    dns.api("PATCH", path, {"rrsets": list(sets)})
-    try:
-        yield
-    finally:
-        back = [{**entry, "changetype": "REPLACE"} for entry in before]
-        back += [{**entry, "changetype": "DELETE"} for entry in sets if (entry["name"], entry["type"]) not in kept]
-        dns.api("PATCH", path, {"rrsets": back})
 
 
 @contextmanager

@@ -1,0 +1,238 @@
+"""Mail on its way to other servers: verified by DANE and MTA-STS, and kept back where it cannot be.
+
+The other servers are one, mx.outside.example under more names. The names of a test hold the host's, so that two hosts
+under test do not meet.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from lab import dns, machines, outside
+from lab.addresses import OUTSIDE
+from lab.clients import compose, wait_for, with_subject
+from tests.e2e.conftest import Host
+
+WRONG = f"3 1 1 {'ab' * 32}"
+UNPROVED = "Server certificate not "
+"""Trusted, or verified: which of the words, depends on Postfix's version."""
+
+
+@pytest.fixture
+def domain(host: Host) -> str:
+    """A new domain of the outside server, of which nobody remembers records; what it publishes is the test's."""
+    return f"{host.machine.name}-{secrets.token_hex(3)}.{OUTSIDE.domain}"
+
+
+@pytest.fixture(autouse=True)
+def _queue_is_empty(host: Host) -> Iterator[None]:
+    yield
+    host.run("postsuper", "-d", "ALL")
+
+
+def exchanger(name: str, *, mail_of: str) -> list[dict[str, Any]]:
+    """Records that send a domain's mail to the outside server under a name."""
+    return [
+        dns.record(mail_of, "MX", [f"10 {name}."]),
+        dns.record(name, "A", [OUTSIDE.ipv4]),
+        dns.record(name, "AAAA", [OUTSIDE.ipv6]),
+    ]
+
+
+def tlsa(name: str, value: str) -> dict[str, Any]:
+    return dns.record(f"_25._tcp.{name}", "TLSA", [value])
+
+
+def policy(domain: str) -> list[dict[str, Any]]:
+    """Records that announce a domain's MTA-STS policy: enforce."""
+    return [
+        dns.record(f"_mta-sts.{domain}", "TXT", ['"v=STSv1; id=1"']),
+        dns.record(f"mta-sts.{domain}", "A", [OUTSIDE.ipv4]),
+    ]
+
+
+def key_of(certificate: str) -> str:
+    """The TLSA record of a certificate on the outside server."""
+    script = (
+        f"openssl x509 -in {certificate} -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum | cut -c1-64"
+    )
+    return f"3 1 1 {machines.run(OUTSIDE.name, ['sh', '-c', script]).strip()}"
+
+
+def send(host: Host, domain: str) -> str:
+    """Let a program on the host write to carol at a domain; return the subject."""
+    about = f"transport {secrets.token_hex(6)}"
+    message = compose(f"alice@{host.machine.domain}", f"carol@{domain}", about)
+    host.run("sendmail", "-i", "-f", str(message["From"]), str(message["To"]), content=message.as_string())
+    return about
+
+
+def arrives(host: Host, about: str) -> None:
+    """Wait for a mail outside, trying what waits again and again."""
+
+    def look() -> object:
+        host.run("postqueue", "-f")
+        return with_subject(outside.messages(), about)
+
+    wait_for(look, f"{about} outside")
+
+
+def waits(host: Host, about: str, domain: str) -> str:
+    """Wait until a mail was tried in vain, and return why; it must not have arrived."""
+
+    def look() -> str | None:
+        for line in host.run("postqueue", "-j").splitlines():
+            (recipient,) = json.loads(line)["recipients"]
+            if recipient["address"].endswith(f"@{domain}") and "delay_reason" in recipient:
+                return str(recipient["delay_reason"])
+        return None
+
+    reason = wait_for(look, f"the reason why {about} waits")
+    assert with_subject(outside.messages(), about) is None
+    return reason
+
+
+@contextmanager
+def logged(host: Host) -> Iterator[list[str]]:
+    """Lines that Postfix logs meanwhile; the list is filled when the context ends."""
+    lines: list[str] = []
+    cursor = host.run("journalctl", "-n", "0", "--show-cursor").strip().rpartition(" ")[2]
+    yield lines
+    host.run("journalctl", "--sync")
+    lines += host.run(
+        "journalctl", "--no-pager", "-o", "cat", f"--after-cursor={cursor}", "-u", "postfix*"
+    ).splitlines()
+
+
+def verified(lines: list[str], name: str) -> bool:
+    """Whether a connection to a server was proved to be to that server."""
+    return any(f"Verified TLS connection established to {name}[" in line for line in lines)
+
+
+@contextmanager
+def stopped(host: Host, unit: str) -> Iterator[None]:
+    host.run("systemctl", "stop", unit)
+    try:
+        yield
+    finally:
+        host.run("systemctl", "start", unit)
+
+
+def test_a_server_with_tlsa_records_is_verified_and_another_one_only_encrypted(host: Host, domain: str) -> None:
+    name = f"mx-{domain}"
+    records = [*exchanger(name, mail_of=domain), tlsa(name, key_of("/etc/postfix/tls.crt"))]
+    with dns.served(OUTSIDE.domain, *records), logged(host) as lines:
+        arrives(host, send(host, domain))
+    assert verified(lines, name)
+    with logged(host) as lines:
+        arrives(host, send(host, OUTSIDE.domain))
+    assert not verified(lines, OUTSIDE.hostname)
+    assert any(f"TLS connection established to {OUTSIDE.hostname}[" in line for line in lines)
+
+
+def test_mail_waits_while_no_tlsa_record_matches(host: Host, domain: str) -> None:
+    name = f"mx-{domain}"
+    with dns.served(OUTSIDE.domain, *exchanger(name, mail_of=domain), tlsa(name, WRONG)):
+        about = send(host, domain)
+        assert UNPROVED in waits(host, about, domain)
+        with dns.served(OUTSIDE.domain, tlsa(name, key_of("/etc/postfix/tls.crt"))), logged(host) as lines:
+            arrives(host, about)
+    assert verified(lines, name)
+
+
+def test_mail_waits_while_the_resolver_is_away(host: Host, domain: str) -> None:
+    name = f"mx-{domain}"
+    records = [*exchanger(name, mail_of=domain), tlsa(name, key_of("/etc/postfix/tls.crt"))]
+    with dns.served(OUTSIDE.domain, *records):
+        with stopped(host, "unbound"):
+            about = send(host, domain)
+            assert "try again" in waits(host, about, domain)
+        with logged(host) as lines:
+            arrives(host, about)
+    assert verified(lines, name)
+
+
+def test_the_resolver_is_the_hosts_own_whatever_the_hosts_resolv_conf_says(host: Host, domain: str) -> None:
+    name = f"mx-{domain}"
+    host.run("mv", "/etc/resolv.conf", "/etc/resolv.conf.kept")
+    host.run("sh", "-c", "echo nameserver 203.0.113.1 > /etc/resolv.conf")  # nobody resolves there
+    try:
+        with dns.served(OUTSIDE.domain, *exchanger(name, mail_of=domain)):
+            arrives(host, send(host, domain))
+    finally:
+        host.run("mv", "/etc/resolv.conf.kept", "/etc/resolv.conf")
+
+
+def test_a_policy_to_enforce_keeps_mail_from_a_server_with_a_bad_certificate(host: Host) -> None:
+    domain, _ = outside.strict_domains(host.machine.name)
+    bad, good = domain, f"{domain.partition('.')[0]}.trusted.{OUTSIDE.domain}"
+    with dns.served(OUTSIDE.domain, *policy(domain), *exchanger(bad, mail_of=domain)):
+        about = send(host, domain)
+        assert UNPROVED in waits(host, about, domain)
+        with dns.served(OUTSIDE.domain, *exchanger(good, mail_of=domain)), logged(host) as lines:
+            arrives(host, about)
+    assert verified(lines, good)
+
+
+def test_mail_waits_while_policies_cannot_be_asked_for(host: Host) -> None:
+    domain, _ = outside.strict_domains(host.machine.name)
+    good = f"{domain.partition('.')[0]}.trusted.{OUTSIDE.domain}"
+    with dns.served(OUTSIDE.domain, *policy(domain), *exchanger(good, mail_of=domain)):
+        with stopped(host, "postfix-mta-sts-resolver"):
+            about = send(host, domain)
+            assert "TLS configuration problem" in waits(host, about, domain)
+        arrives(host, about)
+
+
+def test_a_policy_lets_nothing_pass_that_dane_refuses(host: Host) -> None:
+    _, domain = outside.strict_domains(host.machine.name)
+    good = f"{domain.partition('.')[0]}.trusted.{OUTSIDE.domain}"
+    with dns.served(OUTSIDE.domain, *policy(domain), *exchanger(good, mail_of=domain), tlsa(good, WRONG)):
+        about = send(host, domain)
+        assert UNPROVED in waits(host, about, domain)
+        right = tlsa(good, key_of("/etc/postfix/trusted.pem"))
+        with dns.served(OUTSIDE.domain, right), logged(host) as lines:
+            arrives(host, about)
+    assert verified(lines, good)
+
+
+@pytest.fixture(scope="module")
+def changed(host: Host) -> Iterator[Host]:
+    """The host with settings to change, which are as before after the last test."""
+    before = host.stack.settings()
+    yield host
+    host.stack.restore(before)
+    host.stack.up().must_pass()
+
+
+def test_a_destination_may_be_asked_for_more_and_mail_for_ipv4(changed: Host, domain: str) -> None:
+    host, name = changed, f"mx-{domain}"
+    secure = {domain: "secure"}
+    host.stack.configure({"outbound": {"policies": secure, "queueDays": 3, "bounceDays": 0, "ipv6": False}})
+    host.stack.up().must_pass()
+    assert host.run("postconf", "-h", "maximal_queue_lifetime", "bounce_queue_lifetime").split() == ["3d", "0d"]
+    with dns.served(OUTSIDE.domain, *exchanger(name, mail_of=domain)):
+        assert UNPROVED in waits(host, send(host, domain), domain)
+        with logged(host) as lines:
+            arrives(host, send(host, OUTSIDE.domain))
+    sent = [line for line in lines if "status=sent" in line]
+    assert sent
+    assert all(OUTSIDE.ipv4 in line for line in sent if OUTSIDE.hostname in line)
+    host.stack.preview("--expect-no-changes").must_pass()
+
+
+def test_what_is_off_asks_nobody(changed: Host) -> None:
+    host = changed
+    host.stack.configure({"outbound": {"dane": False, "mtaSts": False}})
+    host.stack.up().must_pass()
+    assert host.run("postconf", "-h", "smtp_tls_security_level", "smtp_tls_policy_maps").split() == [
+        "may",
+        "texthash:$config_directory/tls_policies",
+    ]
+    host.run_fails("systemctl", "is-active", "postfix-mta-sts-resolver", "mailhost-tls-policy.socket")
+    host.run_fails("test", "-e", "/var/spool/postfix/private/tls-policy")
+    arrives(host, send(host, OUTSIDE.domain))
