@@ -94,7 +94,7 @@ def test_nothing_about_mail_is_told_to_others(module: str) -> None:
 def test_packages_follow_the_settings() -> None:
     filters = {"rspamd", "redis-server", "unbound", "dns-root-data"}
     scanner = {"clamav-daemon", "clamav-freshclam"}
-    off = settings(spam={"enabled": False}, limits={"enabled": False})
+    off = settings(spam={"enabled": False}, limits={"enabled": False}, outbound={"dane": False, "mtaSts": False})
     assert not (filters | scanner) & set(packages.packages(off))
     assert filters <= set(packages.packages(settings()))
     assert not scanner & set(packages.packages(settings()))
