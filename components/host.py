@@ -23,12 +23,15 @@ class HostArgs:
 
     remote: RemoteHost
     platform: Platform
+    preflight: str | None
+    """What the host shall look at before anything is changed (model/preflight.py)."""
 
 
 class Host(pulumi.ComponentResource):
     """Checks that the machine is the configured one and installs /usr/local/sbin/mailhostctl on it.
 
-    First of all on the host: nothing else runs before the operating system, Python and the clock are right.
+    First of all on the host: nothing else runs before the operating system, Python and the clock are right, and the
+    machine can become a mail host.
     """
 
     ready: pulumi.Resource
@@ -61,6 +64,15 @@ class Host(pulumi.ComponentResource):
             # The upload has no output that says what it copied.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[copy]),
         )
+        if args.preflight is not None:
+            self.ready = command(
+                f"{name}-preflight",
+                args.remote,
+                ["mailhostctl", "preflight"],
+                stdin=args.preflight,
+                # It is the helper that looks.
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[self.ready]),
+            )
         self.register_outputs({})
 
 

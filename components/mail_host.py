@@ -25,7 +25,7 @@ from components.service import ServiceHost
 from components.spam_filter import SpamFilter, SpamFilterArgs
 from components.tls_policy import TlsPolicy
 from components.web import Nginx, NginxArgs, WebCertificates, WebCertificatesArgs
-from model import dkim, packages, records
+from model import dkim, packages, preflight, records
 from model.settings import Settings
 
 
@@ -62,7 +62,11 @@ class MailHost(pulumi.ComponentResource):
             child,
         )
 
-        host = Host(f"{name}-host", HostArgs(remote=remote, platform=settings.platform), child)
+        host = Host(
+            f"{name}-host",
+            HostArgs(remote=remote, platform=settings.platform, preflight=preflight.asked(settings)),
+            child,
+        )
         installed = Packages(
             f"{name}-packages",
             PackagesArgs(host=remote, names=packages.packages(settings), after=[host.ready]),

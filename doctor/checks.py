@@ -2,7 +2,8 @@
 
 from typing import Final, Literal
 
-from doctor.finding import Check
+from model import preflight
+from model.preflight import Check
 
 UP: Final = "Run `pulumi up`; if it says there is nothing to do, `pulumi refresh` first."
 _HOSTER: Final = "Set the reverse name of the address to the host name in the hosting company's console."
@@ -242,36 +243,16 @@ RELEASE: Final = _stops(
     "Files for another release do not fit.",
     "Set `os` to what the host runs, or install the configured release.",
 )
-PORT25: Final = _stops(
-    "host.port25",
-    "port 25 of other mail servers can be reached from the host",
-    "No mail leaves.",
-    "Ask the hosting company to open outgoing port 25 for this machine; many do on request only.",
-)
+PORT25: Final = preflight.PORT25
 CLOCK: Final = _stops(
     "host.clock",
     "the clock is right to a minute",
     "Certificates and signatures are judged by time.",
     "`timedatectl set-ntp true` on the host.",
 )
-MEMORY: Final = _warns(
-    "host.memory",
-    "there is memory enough for what is on",
-    "Daemons are killed when it runs out.",
-    "Take a bigger machine, add swap, or switch features off.",
-)
-DISK: Final = _stops(
-    "host.disk",
-    "3 GB of the disk are free",
-    "The packages do not fit, or mail cannot be stored.",
-    "Make room on the host, or take a bigger disk.",
-)
-OWNERS: Final = _stops(
-    "host.ports",
-    "nothing else listens on the ports of the mail host",
-    "The services cannot start beside it.",
-    "Stop and disable the other program on the host, or take another machine.",
-)
+MEMORY: Final = preflight.MEMORY
+DISK: Final = preflight.DISK
+OWNERS: Final = preflight.OWNERS
 ZONE: Final = _stops(
     "zone.active",
     "the zone is active at Cloudflare, and the token may read it",

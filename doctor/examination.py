@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from doctor import checks, expected, spf
 from doctor.expected import Wanted
-from doctor.finding import Check, Finding, ok, skipped, wrong
+from doctor.finding import Finding, ok, skipped, wrong
 from doctor.judge import doors as judge_doors
 from doctor.judge import host as judge_host
 from doctor.judge import mailbox as judge_mailbox
@@ -22,6 +22,7 @@ from doctor.patience import Late, Work, reason
 from doctor.ports import Port, ports
 from doctor.stack import Stack
 from model.constants import SMTP, certificate
+from model.preflight import Check
 from model.settings import Settings
 
 _PATIENCE_SECONDS: Final = 30

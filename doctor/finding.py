@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+
+from model.preflight import Check
 
 
 class State(StrEnum):
@@ -12,20 +13,6 @@ class State(StrEnum):
     WARNING = "warning"
     SKIPPED = "skipped"
     OK = "ok"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One kind of thing to look at: a row of docs/doctor.md."""
-
-    id: str
-    what: str
-    why: str
-    """What goes wrong in the world when it is not so."""
-    fix: str
-    """What to do, where the finding has nothing more exact to say."""
-    level: Literal["stops", "warns"]
-    """Whether a violation is a failure, or a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,25 +16,15 @@ from doctor.patience import Work, reason
 from doctor.ports import ports
 from doctor.stack import Stack
 from model import constants
+from model.preflight import needed_memory
 from model.settings import Settings
 
-_MEMORY: Final = 480_000_000
-"""Octets for Postfix, Dovecot, the signer and the system: 512 MB machines show some less."""
-_RSPAMD: Final = 480_000_000
-"""For rspamd, Redis and Unbound."""
-_CLAMAV: Final = 1_200_000_000
 _DNS: Final = 53
 
 
 def look(stack: Stack, options: Options) -> list[Finding]:
     """Look at everything and judge it. Changes nothing, anywhere."""
     return list(_findings(stack, options))
-
-
-def needed_memory(settings: Settings) -> int:
-    """Return how many octets of memory the features that are on need."""
-    spam = settings.spam
-    return _MEMORY + (_RSPAMD if spam.enabled else 0) + (_CLAMAV if spam.enabled and spam.antivirus else 0)
 
 
 def wanted_ports(settings: Settings) -> set[int]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from doctor import checks
-from doctor.finding import Check
+from model.preflight import Check
 
 _HEAD: Final = """# The doctor
 

@@ -110,6 +110,20 @@ class Ssh(Model):
     """Account to log in as; any other than root needs sudo without a password."""
 
 
+class Preflight(Model):
+    """The host's look at itself before the first change; `make preflight` looks at more."""
+
+    enabled: bool = True
+    """Look at outgoing port 25, memory, disk, and who listens on the mail host's ports; stop where docs/doctor.md says
+    so."""
+    mail_servers: tuple[Annotated[str, AfterValidator(syntax.domain_name)], ...] = (
+        "gmail-smtp-in.l.google.com",
+        "mx-aol.mail.gm0.yahoodns.net",
+        "mx01.mail.icloud.com",
+    )
+    """Mail servers of others; one of them must greet the host on port 25."""
+
+
 class Dns(Model):
     """What goes into the zone."""
 

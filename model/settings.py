@@ -152,6 +152,8 @@ class Settings(options.Model):
     postmaster: str = Field(default_factory=lambda data: _default_postmaster(data["domain"], data["mailboxes"]))
     """Mailbox that receives mail to postmaster@, abuse@ and root, and DMARC reports; default: postmaster@<domain> if
     that is a mailbox, else the only mailbox."""
+    preflight: options.Preflight = options.Preflight()
+    """The look before the first change."""
     dns: options.Dns = options.Dns()
     """What goes into the zone."""
     dmarc: options.Dmarc = options.Dmarc()

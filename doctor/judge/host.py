@@ -9,10 +9,10 @@ from doctor.finding import Finding, ok, skipped, wrong
 from doctor.observe.host import Facts
 from doctor.observe.names import Listing, listing_names
 from doctor.observe.web import Zone
+from model.preflight import FREE_DISK
 
 _SKEW_SECONDS: Final = 60
 _GIGABYTE: Final = 1_000_000_000
-_DISK: Final = 3 * _GIGABYTE
 _LATE_SECONDS: Final = 3600
 _OURS: Final[Mapping[int, frozenset[str]]] = {
     25: frozenset({"master", "smtpd", "postscreen"}),
@@ -110,7 +110,7 @@ def machine(facts: Facts, *, os: str, needed_memory: int) -> Iterator[Finding]:
     free = values.get("disk")
     if free is None:
         yield skipped(checks.DISK, "host", "the host does not say how much is free")
-    elif free < _DISK:
+    elif free < FREE_DISK:
         yield wrong(checks.DISK, "host", f"{_size(free)} free", "the packages alone take 1 GB")
     else:
         yield ok(checks.DISK, "host", f"{_size(free)} free")

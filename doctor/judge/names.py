@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from doctor import checks
 from doctor.expected import Wanted
-from doctor.finding import Check, Finding, ok, skipped, wrong
+from doctor.finding import Finding, ok, skipped, wrong
 from doctor.observe.names import Answer, Listing, Reverse, Server, Signed
 from doctor.spf import Verdict
+from model.preflight import Check
 
 _ALONE: Final = ("A", "AAAA", "MX", "CNAME")
 _KEY_BITS: Final = 2048

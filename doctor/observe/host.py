@@ -14,7 +14,7 @@ import asyncssh
 
 from model.settings import Settings
 
-_SCRIPT: Final = Path(__file__).parent.with_name("on_host.py")
+_SCRIPT: Final = Path(__file__).parent.parent.parent / "host" / "mailhostctl" / "facts.py"
 _NOT_FOUND: Final = 127
 """The shell's exit status for a command that does not exist."""
 

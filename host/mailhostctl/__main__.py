@@ -129,6 +129,12 @@ def _status(root: Root, _arguments: argparse.Namespace) -> None:
         print(line)
 
 
+def _preflight(root: Root, _arguments: argparse.Namespace) -> None:
+    from mailhostctl import preflight
+
+    preflight.look(root, sys.stdin.read())
+
+
 def _check(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import selfcheck
 
@@ -202,6 +208,7 @@ _COMMANDS = {
     "remove": _remove,
     "generations": _generations,
     "status": _status,
+    "preflight": _preflight,
     "check": _check,
     "certificate": _certificate,
     "certificates": _certificates,
@@ -245,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     command("remove", "stop a service and put back what was there before", service=True)
     command("generations", "list the generations kept of a service", service=True)
     command("status", "show each service: generation, files, unit")
+    command("preflight", "see whether this machine can become a mail host, as the JSON on stdin asks; change nothing")
     added = command("check", "check the whole mail host from inside, and each DKIM key on stdin: DOMAIN SELECTOR")
     added.add_argument("--hostname", required=True, metavar="NAME")
     added = command("certificate", "obtain the certificate of a host name, or keep the one there is")

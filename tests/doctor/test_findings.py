@@ -6,15 +6,16 @@ from typing import Final
 
 import pytest
 
-from doctor import checks, preflight
+from doctor import checks
 from doctor.expected import Wanted
-from doctor.finding import Check, Finding, State
+from doctor.finding import Finding, State
 from doctor.judge import doors, host, mailbox, names
 from doctor.observe.doors import Floor, Tls
 from doctor.observe.host import Facts
 from doctor.observe.mailbox import Login
 from doctor.observe.names import Answer, Reverse, Server
 from doctor.spf import Verdict
+from model.preflight import Check, needed_memory
 from tests.doctor import seen
 from tests.unit.samples import settings
 
@@ -53,7 +54,7 @@ def dane(*values: str, validated: bool = True) -> Found:
 
 def machine(facts: Facts, **changes: str) -> Found:
     wanted = settings(**changes)
-    return lambda: host.machine(facts, os=wanted.os, needed_memory=preflight.needed_memory(wanted))
+    return lambda: host.machine(facts, os=wanted.os, needed_memory=needed_memory(wanted))
 
 
 def owners(managed: bool, address: str, port: int, program: str) -> Found:

@@ -15,7 +15,7 @@ import doctor
 from doctor.observe import host, web
 from tests.doctor import seen
 
-SCRIPT = Path(doctor.__file__).with_name("on_host.py")
+SCRIPT = Path(doctor.__file__).parent.parent / "host" / "mailhostctl" / "facts.py"
 
 
 def run(**changes: object) -> host.Facts:

@@ -13,7 +13,7 @@ import yaml
 from argon2 import PasswordHasher
 
 from lab import environment, keys
-from lab.addresses import ACME_DIRECTORY, CLOUDFLARE_TOKEN, CLOUDFLARE_URL, GATEWAY6, Machine
+from lab.addresses import ACME_DIRECTORY, CLOUDFLARE_TOKEN, CLOUDFLARE_URL, GATEWAY6, OUTSIDE, Machine
 from lab.demo import PASSWORDS
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +74,7 @@ class Stack:
                 "postmaster": f"alice@{self.machine.domain}",
                 "acme": {"server": ACME_DIRECTORY},
                 "dns": {"ttl": 60},
+                "preflight": {"mailServers": [OUTSIDE.hostname]},
                 # Where the tests' mail programs come from over IPv6, wrong passwords and all; `up` comes over IPv4.
                 "ban": {"allow": [GATEWAY6]},
                 "cloudflare:baseUrl": CLOUDFLARE_URL,

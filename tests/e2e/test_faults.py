@@ -145,3 +145,17 @@ def test_without_a_certificate_authority_nothing_changes_and_then_heals(host: Ho
         host.stack.configure({"hostname": None})
         host.stack.up().must_pass()
     assert [finding for finding in checks(host.machine) if not finding.passed] == []
+
+
+def test_a_machine_that_reaches_no_mail_server_is_left_as_it_is(host: Host) -> None:
+    before = host.stack.settings()
+    generation = host.run("cat", "/var/lib/mailhost/postfix/current")
+    host.stack.configure({"preflight": {"mailServers": ["nobody.outside.example"]}, "messageSizeLimit": 20_000_000})
+    stopped = host.stack.up()
+    assert stopped.code != 0
+    assert "this machine cannot become a mail host; nothing was changed" in stopped.output
+    assert "host.port25: nobody.outside.example over IPv4: " in stopped.output
+    assert "Ask the hosting company to open outgoing port 25" in stopped.output
+    assert host.run("cat", "/var/lib/mailhost/postfix/current") == generation
+    host.stack.restore(before)
+    host.stack.up().must_pass()

@@ -9,6 +9,7 @@ from tests.graph.harness import Graph, Seen, run
 
 FACTS = "mail-host-facts"
 HELPER = "mail-host-install-helper"
+PREFLIGHT = "mail-host-preflight"
 PACKAGES = "mail-packages-install"
 HOST_A = "mail-address-a-host"
 HOST_AAAA = "mail-address-aaaa-host"
@@ -41,6 +42,10 @@ CHECK = "mail-check"
     [
         (HELPER, FACTS),  # a machine of the wrong kind gets no file of ours
         (PACKAGES, HELPER),
+        (PREFLIGHT, HELPER),  # it looks
+        (PACKAGES, PREFLIGHT),  # a machine that cannot become a mail host is left as it is
+        (FIREWALL, PREFLIGHT),
+        (WAIT_HOST, PREFLIGHT),
         (WAIT_HOST, HOST_A),
         (WAIT_HOST, HOST_AAAA),
         (CERTIFICATE, WAIT_HOST),  # an ACME server counts failed attempts

@@ -1,7 +1,8 @@
-"""Runs on the mail host, once, from standard input: prints facts as JSON. Standard library only, and changes nothing.
+"""Facts of a machine, as JSON. Changes nothing.
 
-Takes one argument, JSON: {"port25": [host, …], "ipv6": bool, "names": [name, …], "certificate": path, "timeout":
-seconds}. A fact that cannot be had is left out: whatever state the host is in, an answer comes.
+The doctor runs this file alone, from standard input, on machines that have no mailhostctl yet: it imports none of the
+others. It takes one argument, JSON: {"port25": [host, …], "ipv6": bool, "names": [name, …], "certificate": path,
+"timeout": seconds}. A fact that cannot be had is left out: whatever state the host is in, an answer comes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,8 @@ def _fingerprint(path: str) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[: pem.index(_END) + len(_END)])).hexdigest()
 
 
-def _main() -> None:
-    asked = json.loads(sys.argv[1])
+def collect(asked: dict[str, Any], only: Collection[str] | None = None) -> dict[str, Any]:
+    """Finds out all facts, or those named beside the ones that are asked for; servers greet meanwhile."""
     port25: list[dict[str, str]] = []
     names: dict[str, list[str] | None] = {}
     facts: dict[str, Any] = {"now": time.time(), "python": platform.python_version(), "port25": port25, "names": names}
@@ -138,7 +139,7 @@ def _main() -> None:
     ]
     work += [
         threading.Thread(target=_look_up, args=(asked["names"][first::_LOOKERS_UP], names), daemon=True)
-        for first in range(_LOOKERS_UP)
+        for first in range(min(_LOOKERS_UP, len(asked["names"])))
     ]
     for thread in work:
         thread.start()
@@ -154,11 +155,13 @@ def _main() -> None:
     }
     for key, look in looks.items():
         with contextlib.suppress(Exception):
-            facts[key] = look()
+            if only is None or key in only:
+                facts[key] = look()
     deadline = time.monotonic() + 2 * asked["timeout"]
     for thread in work:
         thread.join(max(0, deadline - time.monotonic()))
-    print(json.dumps(facts))
+    return facts
 
 
-_main()
+if __name__ == "__main__":
+    print(json.dumps(collect(json.loads(sys.argv[1]))))
