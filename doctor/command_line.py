@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preflight", action="store_true", help="look at what must be there before the first `up`")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     parser.add_argument("--all", action="store_true", help="show each thing that is well, not one line per check")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the table as SVG too")
     parser.add_argument("--cwd", type=Path, default=_CLONE, metavar="FOLDER", help="the Pulumi project; default: here")
     parser.add_argument("--account", metavar="ADDRESS", help="log in and send a mail to itself; asks for the password")
     parser.add_argument("--no-ssh", action="store_true", help="do not ask the host itself")
@@ -99,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         where = f"{stack.settings.hostname}, stack {stack.name}"
         title = f"Before the first change: {where}" if given.preflight else f"What the world sees: {where}"
-        report.show(title, findings, sys.stdout, everything=given.all)
+        report.show(title, findings, sys.stdout, everything=given.all, picture=given.picture)
     return report.exit_status(findings)
 
 

@@ -1,8 +1,10 @@
 """Shows findings: a table for people, JSON for machines, a number for cron."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, TextIO
 
 from rich.console import Console
@@ -12,6 +14,8 @@ from rich.text import Text
 from doctor.finding import Finding, State
 
 STYLES: Final = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red", State.SKIPPED: "dim"}
+_FONTS: Final = re.compile(r"@font-face \{.*?\}", re.DOTALL)
+"""What rich would let a picture fetch from elsewhere."""
 EXIT_OK: Final = 0
 EXIT_WARNING: Final = 1
 EXIT_FAILED: Final = 2
@@ -53,9 +57,14 @@ def _counts(findings: Sequence[Finding]) -> dict[str, int]:
     return {state.value: counted[state] for state in State}
 
 
-def show(title: str, findings: Sequence[Finding], out: TextIO, *, everything: bool) -> None:
-    """Print a table, and below it what to do. Without `everything`, what is well has one line per check."""
-    console = Console(file=out, highlight=False)
+def show(
+    title: str, findings: Sequence[Finding], out: TextIO, *, everything: bool, picture: Path | None = None
+) -> None:
+    """Print a table, and below it what to do. Without `everything`, what is well has one line per check.
+
+    A `picture` gets the same as SVG.
+    """
+    console = Console(file=out, highlight=False, record=picture is not None)
     table = Table(title=title, title_justify="left")
     for column in ("check", "looked at", "state", "found"):
         table.add_column(column, overflow="fold")
@@ -69,6 +78,9 @@ def show(title: str, findings: Sequence[Finding], out: TextIO, *, everything: bo
             console.print(Text(f"{finding.check.id}, {finding.subject}: {_sentence(finding.cause)} {finding.fix}"))
     counts = _counts(findings)
     console.print(", ".join(f"{count} {state}" for state, count in counts.items() if count))
+    if picture:
+        drawn = _FONTS.sub("", console.export_svg(title="make doctor"))
+        picture.write_text("".join(f"{line.rstrip()}\n" for line in drawn.splitlines()), encoding="utf-8")
 
 
 def rows(findings: Sequence[Finding], *, everything: bool) -> list[tuple[str, str, State, str]]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,12 @@ def test_json_has_the_same_findings() -> None:
         {"id", "what", "subject", "state", "found", "cause", "fix"}
     ] * 3
     assert document["findings"][1]["id"] == "smtp.banner"
+
+
+def test_a_picture_shows_the_same_and_fetches_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "doctor.svg"
+    report.show("Title", [GOOD, FAILS], io.StringIO(), everything=False, picture=file)
+    drawn = file.read_text().replace("&#160;", " ")
+    assert "smtp.banner" in drawn
+    assert "[red]localhost[/]" in drawn
+    assert "url(http" not in drawn.replace(" ", "").replace('"', "")

@@ -76,3 +76,11 @@ def test_make_preview_runs_the_steps_of_the_workflow() -> None:
     plan = jobs["preview"]["steps"][-1]["with"]
     assert (plan["command"], plan["diff"]) == ("preview", True)
     assert "pulumi preview --stack $(STACK) --diff" in makefile
+
+
+def test_the_doctor_has_the_last_word_after_an_update() -> None:
+    steps = _load("up.yml")["jobs"]["up"]["steps"]
+    assert [bool(step.get("with", {}).get("command")) for step in steps[-2:]] == [True, False]
+    assert steps[-1]["run"].startswith(".venv/bin/python -m doctor ")
+    given, needed = steps[-1]["env"], steps[-2]["env"]
+    assert {name for name in needed if "secrets." in str(needed[name])} <= given.keys()
