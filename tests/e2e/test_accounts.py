@@ -168,6 +168,15 @@ def test_nobody_sends_as_another(house: House, login: str, sender: str) -> None:
     assert f"not owned by user {login}" in text.decode()
 
 
+@pytest.mark.parametrize("port", [587, 465])
+def test_people_of_the_host_do_not_write_to_a_disabled_mailbox_either(house: House, port: int) -> None:
+    alice, eve = house.account(f"alice@{house.first}"), f"eve@{house.first}"
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as caught:
+        submit(alice, compose(alice.address, eve, subject()), port=port)
+    code, text = caught.value.recipients[eve]
+    assert (code, text[:5]) == (450, b"4.2.1")
+
+
 def test_mail_to_a_disabled_mailbox_waits_outside(house: House) -> None:
     with lab_names(), smtplib.SMTP(house.host.machine.hostname, 25, timeout=TIMEOUT_SECONDS * 3) as client:
         client.ehlo("mx.outside.example")

@@ -160,6 +160,40 @@ def test_mail_waits_for_the_signer() -> None:
     assert main["smtpd_relay_restrictions"] == "reject_unauth_destination"
 
 
+def test_where_rspamd_signs_each_mail_sees_it_once() -> None:
+    made = settings(dkim={"signer": "rspamd"})
+    main, rspamd = main_cf(made), "unix:rspamd/milter.sock"
+    assert (main["smtpd_milters"], main["non_smtpd_milters"]) == (rspamd, rspamd)
+    for door in ("submission", "submissions"):
+        assert re.findall(r"-o smtpd_milters=(.*)\n", master_cf(made)[f"{door}/inet"]) == [rspamd]
+
+
+def test_without_a_filter_port_25_has_no_milter() -> None:
+    made = settings(spam={"enabled": False}, limits={"enabled": False})
+    assert "smtpd_milters" not in main_cf(made)
+    assert "-o smtpd_milters=unix:opendkim/opendkim.sock\n" in master_cf(made)["submission/inet"]
+
+
+def test_without_postscreen_smtpd_answers_on_port_25_itself() -> None:
+    on, off = settings(), settings(smtp={"postscreen": False})
+    assert {"smtp/inet", "smtpd/pass", "tlsproxy/unix"} <= master_cf(on).keys()
+    assert not {"smtpd/pass", "tlsproxy/unix"} & master_cf(off).keys()
+    (entry,) = re.findall(r"^smtp +inet .*", text(postfix.files(off), "/etc/postfix/master.cf"), re.M)
+    assert entry.split()[-1] == "smtpd"
+    assert master_cf(off)["smtp/inet"] == "  -o smtpd_sasl_auth_enable=no\n"
+    assert not [name for name in main_cf(off) if name.startswith("postscreen")]
+    assert [name for name in main_cf(on) if name.startswith("postscreen")]
+
+
+def test_a_disabled_mailbox_takes_no_mail_at_any_door() -> None:
+    table = "check_recipient_access texthash:$config_directory/disabled_recipients"
+    assert text(postfix.files(settings()), "/etc/postfix/main.cf").count(table) == 1  # port 25
+    for door in ("submission", "submissions"):
+        options = master_cf(settings())[f"{door}/inet"]
+        # Blanks in an option need braces (master.cf(5)).
+        assert re.search(rf"-o {{ smtpd_recipient_restrictions =[^{{}}]*\b{re.escape(table)} }}\n", options)
+
+
 def test_the_domain_is_virtual_and_nothing_is_local() -> None:
     main = main_cf(settings())
     assert main["mydestination"] == ""
