@@ -14,6 +14,10 @@ LOCAL: Final = "/etc/rspamd/local.d"
 """Files here are merged into the package's sections, those in override.d replace values of them."""
 OVERRIDE: Final = "/etc/rspamd/override.d"
 KEYS: Final = "/etc/rspamd/dkim"
+SENDER_LOGINS: Final = "/etc/postfix/sender_logins"
+"""Postfix's table of who may send as whom."""
+SUBMITTED: Final = "SUBMITTED_AS_ALLOWED"
+"""Our own check of submitted mail: From header and number of recipients."""
 FORGED: Final = (
     "Authentication-Results",
     "X-Spam",
@@ -106,6 +110,14 @@ class SettingsContext:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubmittedContext:
+    """What templates/rspamd/rspamd.local.lua.j2 needs."""
+
+    symbol: str
+    sender_logins: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """How much one login may send an hour."""
 
@@ -169,10 +181,15 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
     )
     actions = ActionsContext(greylist=_score(spam.greylist), junk=_score(spam.junk), reject=_score(spam.reject))
     signs = settings.dkim.signer == "rspamd"
-    counted = (*(("RATELIMIT_CHECK", "RATELIMIT_UPDATE") if settings.limits.enabled else ()), "MILTER_HEADERS")
+    counted = ("RATELIMIT_CHECK", "RATELIMIT_UPDATE") if settings.limits.enabled else ()
+    always = (SUBMITTED, *counted, "MILTER_HEADERS")
     judged = SettingsContext(
-        symbols=(*counted, *(("DKIM_SIGNED",) if signs else ()), *(("CLAM_VIRUS",) if spam.antivirus else ())),
+        symbols=(*always, *(("DKIM_SIGNED",) if signs else ()), *(("CLAM_VIRUS",) if spam.antivirus else ())),
         signs=signs,
+    )
+    submitted = SubmittedContext(
+        symbol=SUBMITTED,
+        sender_logins=SENDER_LOGINS,
     )
     override = OverrideContext(limits=_limits(settings), blocklists=spam.blocklists)
     redis = RedisContext(redis=constants.REDIS_SOCKET)
@@ -195,6 +212,7 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
         f"{LOCAL}/dmarc.conf": render("rspamd/dmarc.conf.j2", Nothing()),
         f"{LOCAL}/rbl.conf": render("rspamd/rbl.conf.j2", BlocklistsContext(blocklists=spam.blocklists)),
         f"{LOCAL}/settings.conf": render("rspamd/settings.conf.j2", judged),
+        "/etc/rspamd/rspamd.local.lua": render("rspamd/rspamd.local.lua.j2", submitted),
         "/etc/rspamd/rspamd.conf.local.override": render("rspamd/rspamd.conf.local.override.j2", override),
         "/etc/systemd/system/rspamd.service.d/mailhost.conf": render("rspamd/rspamd.service.conf.j2", Nothing()),
         "/etc/sysusers.d/mailhost-rspamd.conf": render("rspamd/sysusers.conf.j2", VmailContext(vmail=constants.VMAIL)),

@@ -168,6 +168,62 @@ def test_nobody_sends_as_another(house: House, login: str, sender: str) -> None:
     assert f"not owned by user {login}" in text.decode()
 
 
+def sent(house: House, *headers: str, body: str = "\r\nHello\r\n") -> tuple[int, str, str]:
+    """Send headers and body to alice as alice, whatever From says; return the reply to it and the subject."""
+    alice, about = house.account(f"alice@{house.first}"), subject()
+    lines = [header.format(first=house.first, second=house.second) for header in headers]
+    text = "\r\n".join([*lines, f"Subject: {about}", ""]) + body
+    with lab_names(), smtplib.SMTP_SSL(alice.host, 465, timeout=TIMEOUT_SECONDS, context=alice.tls) as client:
+        client.login(alice.address, alice.password)
+        client.mail(alice.address)
+        client.rcpt(alice.address)
+        code, reply = client.data(text)
+    return code, reply.decode(), about
+
+
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        (["From: bob@{first}"], "bob@{first}"),
+        (["From: Alice <ALICE+x@{first}>, Bob <Bob+x@{first}>"], "bob+x@{first}"),
+        (['From: "alice@{first}" <president@elsewhere.example>'], "president@elsewhere.example"),
+        (["From: alice@{first} <bob@{first}>"], "bob@{first}"),
+        (["From: <alice@{first}> <bob@{first}>"], "bob@{first}"),
+        (["From: Alice <alice@{first}>,", "\tbob@{first}"], "bob@{first}"),
+        (["From:", " bob@{first}"], "bob@{first}"),
+        (["From\t: bob@{first}"], "bob@{first}"),
+        (["From: bob"], "bob@{first}"),  # Postfix completes it
+        (["From: dora@{second}"], "dora@{second}"),  # the catch-all is dora's
+        (["From: alice@{first}", "fROM: alice@{first}"], "one From header, not 2"),
+        (["From: <>"], "holds no address"),
+        (["From: team: alice@{first}, alice@{first};"], "alice@{first}"),
+    ],
+)
+def test_nobody_shows_a_sender_that_is_not_his(house: House, headers: list[str], named: str) -> None:
+    code, reply, _ = sent(house, *headers)
+    assert (code, reply[:26]) == (554, "5.7.1 Sender not allowed: ")
+    assert named.format(first=house.first, second=house.second) in reply
+
+
+def test_a_message_without_a_body_is_looked_at_too(house: House) -> None:
+    assert sent(house, "From: bob@{first}", body="")[0] == 554
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["From: =?utf-8?q?Al=C3=ADce?= <Alice+news@{first}>"],
+        ["From: sales@{second}, Alice <alice@{first}>", "Sender: alice@{first}"],
+        ['From: "Bob, bob@{first}" (<bob@{first}>) <postmaster@{second}>'],
+        [],  # Postfix writes one
+    ],
+)
+def test_who_may_send_as_an_address_may_show_it(house: House, headers: list[str]) -> None:
+    code, reply, about = sent(house, *headers)
+    assert code == 250, reply
+    house.arrives(f"alice@{house.first}", about)
+
+
 @pytest.mark.parametrize("port", [587, 465])
 def test_people_of_the_host_do_not_write_to_a_disabled_mailbox_either(house: House, port: int) -> None:
     alice, eve = house.account(f"alice@{house.first}"), f"eve@{house.first}"

@@ -14,8 +14,10 @@ from tests.parsers.samples import SERVICES, edited, settings
 CASE = "debian13-minimal"
 MAIN_CF = "/etc/postfix/main.cf"
 MASTER_CF = "/etc/postfix/master.cf"
+ALIASES = "/etc/postfix/virtual_aliases"
 DOVECOT = "/etc/dovecot/dovecot.conf"
 USERS = "/etc/dovecot/users"
+RSPAMD_RULE = "/etc/rspamd/rspamd.local.lua"
 RSPAMD_OVERRIDE = "/etc/rspamd/rspamd.conf.local.override"
 NGINX, NGINX_DOMAINS = "/etc/nginx/nginx.conf", "/etc/nginx/mailhost-domains.conf"
 OPENDKIM = "/etc/opendkim.conf"
@@ -54,6 +56,9 @@ BAD = [
     Bad("postfix", MAIN_CF, "", "relayhost = $no_such_name\n", "undefined parameter: no_such_name"),
     # Of two lines for one setting the last would win, wherever it came from.
     Bad("postfix", MAIN_CF, "", "smtpd_banner = twice\n", "overriding earlier entry: smtpd_banner"),
+    # Postfix would warn, and lose the line.
+    Bad("postfix", ALIASES, "", "sales@example.com\n", "expected format: key whitespace value"),
+    Bad("postfix", ALIASES, "", "abuse@example.com bob@example.com\n", "duplicate entry"),
     # Every daemon of Postfix would end as soon as it starts, and mail would wait outside.
     Bad("postfix", MAIN_CF, "message_size_limit = 52428800", "message_size_limit = 50M", "bad numerical configuration"),
     Bad("postfix", MAIN_CF, "inet_protocols = ipv4", "inet_protocols = carrier-pigeon", "unknown inet_protocols value"),
@@ -135,6 +140,9 @@ BAD = [
     # rspamd would go on without the limits, and say nothing.
     Bad("rspamd", RSPAMD_OVERRIDE, 'rate = "200 / 1h"', 'rate = "200 an hour"', "bad rate string"),
     Bad("rspamd", RSPAMD_OVERRIDE, "id('messages')", "idd('messages')", "selector idd is unknown"),
+    # Or without the rule for submitted mail.
+    Bad("rspamd", RSPAMD_RULE, "if not login then", "if not login", "'then' expected"),
+    Bad("rspamd", RSPAMD_RULE, "priorities.high", "priority.high", "attempt to index global 'priority'"),
     Bad("rspamd", "/etc/rspamd/local.d/rbl.conf", "sem { enabled", "sem { enable", "RBL is DISABLED"),
     # It would not start.
     Bad("rspamd", "/etc/rspamd/local.d/settings.conf", "symbols_enabled = [", "symbols_enabled = ", "ucl parser error"),

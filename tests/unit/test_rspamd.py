@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from model import antivirus, dkim, packages, redis, resolver, rspamd
+from model import antivirus, dkim, packages, postfix, redis, resolver, rspamd
 from model.files import ConfigFile
 from model.settings import Settings, SettingsError
 from tests.unit.samples import settings
@@ -41,6 +41,16 @@ def test_both_limits_have_keys_of_their_own() -> None:
     assert re.findall(r"^ +burst = (.*);", override, re.M) == ["7", "9"]
     assert "7 messages an hour" in override
     assert "9 recipients an hour" in override
+
+
+def test_what_is_submitted_is_checked_with_postfixs_own_table() -> None:
+    made = settings()
+    rule = text(made, "rspamd.local.lua")
+    (table,) = re.findall(r'^local SENDER_LOGINS = "(.*)"$', rule, re.M)
+    assert table in {file.path for file in postfix.files(made)}
+    # Where people have logged in nothing runs that is not named here.
+    (symbol,) = re.findall(r'^  name = "(.*)",$', rule, re.M)
+    assert f'"{symbol}"' in text(made, "settings.conf")
 
 
 def test_a_postmaster_among_the_recipients_lets_nothing_pass() -> None:

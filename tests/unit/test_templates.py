@@ -90,6 +90,7 @@ CONTEXTS: dict[str, type[Any]] = {
     "rspamd/rbl.conf.j2": rspamd.BlocklistsContext,
     "rspamd/redis.conf.j2": rspamd.RedisContext,
     "rspamd/rspamd.conf.local.override.j2": rspamd.OverrideContext,
+    "rspamd/rspamd.local.lua.j2": rspamd.SubmittedContext,
     "rspamd/rspamd.service.conf.j2": Nothing,
     "rspamd/settings.conf.j2": rspamd.SettingsContext,
     "rspamd/sysusers.conf.j2": rspamd.VmailContext,
@@ -144,7 +145,7 @@ def test_every_field_is_used(context: type[Any]) -> None:
     sorted(name for name in CONTEXTS.keys() - {"ufw/user.rules.j2"} if not name.startswith("client_setup/")),
 )
 def test_every_file_says_whose_it_is(template: str) -> None:
-    assert "# {{ managed }}\n" in source(template)
+    assert re.search(r"^(#|--) {{ managed }}$", source(template), re.M)
 
 
 @pytest.mark.parametrize("template", CONTEXTS)
