@@ -353,7 +353,7 @@ class Limits(Model):
     messages: Annotated[int, Field(ge=1, le=1_000_000)] = 200
     """Messages one account may send an hour."""
     recipients: Annotated[int, Field(ge=1, le=1_000_000)] = 500
-    """Recipients one account may write to an hour."""
+    """Recipients one account may write to an hour; a message with more is refused whole."""
     connections: Annotated[int, Field(ge=1, le=1000)] = 30
     """Connections one account may hold from one address, each for IMAP, POP3 and ManageSieve."""
 

@@ -16,6 +16,8 @@ _UNITS = "/etc/systemd/system"
 
 _FILTER = f"unix:{constants.RSPAMD_SOCKET}"
 _LOGINS_PER_MINUTE = 60
+_RECIPIENT_LIMIT = 1000
+"""Postfix's default of smtpd_recipient_limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,8 @@ class MasterContext:
     doors: tuple[Door, ...]
     submission_milters: str
     """Comma-separated, in the order they see the mail."""
+    recipient_limit: int | None
+    """Most recipients Postfix takes for one message; None for its default."""
     postscreen: bool
     ipv4_only: bool
     """Mail leaves over IPv4 although it arrives over both."""
@@ -189,9 +193,19 @@ def _master(settings: Settings) -> MasterContext:
     return MasterContext(
         doors=_doors(settings),
         submission_milters=",".join(milters),
+        recipient_limit=_recipient_limit(settings),
         postscreen=settings.smtp.postscreen,
         ipv4_only=settings.ipv6 is not None and not settings.outbound.ipv6,
     )
+
+
+def _recipient_limit(settings: Settings) -> int | None:
+    """Return one more than may be, so that rspamd sees a message that has too many, and refuses it whole.
+
+    Postfix alone puts off the recipients beyond its limit, and the others get the message.
+    """
+    limits = settings.limits
+    return limits.recipients + 1 if limits.enabled and limits.recipients >= _RECIPIENT_LIMIT else None
 
 
 def _doors(settings: Settings) -> tuple[Door, ...]:

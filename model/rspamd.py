@@ -187,10 +187,7 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
         symbols=(*always, *(("DKIM_SIGNED",) if signs else ()), *(("CLAM_VIRUS",) if spam.antivirus else ())),
         signs=signs,
     )
-    submitted = SubmittedContext(
-        symbol=SUBMITTED,
-        sender_logins=SENDER_LOGINS,
-    )
+    submitted = SubmittedContext(symbol=SUBMITTED, sender_logins=SENDER_LOGINS)
     override = OverrideContext(limits=_limits(settings), blocklists=spam.blocklists)
     redis = RedisContext(redis=constants.REDIS_SOCKET)
     bayes = BayesContext(autolearn_spam=_score(max(spam.reject, 12)))

@@ -20,6 +20,8 @@ from tests.e2e.conftest import Host
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 LEARN = "/run/rspamd/learn.sock"
+NAMES = ("alice", "bob", "abuse", "postmaster", "root", "mailer-daemon")
+"""Addresses that every host has."""
 
 _SEND = """
 import json, smtplib, sys
@@ -202,6 +204,9 @@ def test_the_limits_are_kept_and_named(host: Host) -> None:
         assert [send(alice, "bob") for _ in range(3)] == ["sent"] * 3
         refused = "451 4.7.1 Sending limit reached: this account may send 3 messages an hour; try again later"
         assert send(alice, "bob") == refused
+        # More than an hour's recipients at once: nobody gets it, and it does not count.
+        refused = "554 5.7.1 Sending limit reached: this account may write to 5 recipients an hour, "
+        assert send(bob, *NAMES[:6]) == f"{refused}and this message has 6; nobody got it"
         # Recipients count one by one, and each account has limits of its own.
         assert send(bob, "alice", "bob", "abuse") == "sent"
         refused = "451 4.7.1 Sending limit reached: this account may write to 5 recipients an hour; try again later"

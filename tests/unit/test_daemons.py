@@ -194,6 +194,15 @@ def test_a_disabled_mailbox_takes_no_mail_at_any_door() -> None:
         assert re.search(rf"-o {{ smtpd_recipient_restrictions =[^{{}}]*\b{re.escape(table)} }}\n", options)
 
 
+@pytest.mark.parametrize(("recipients", "limit"), [(999, []), (1000, ["1001"]), (5000, ["5001"])])
+def test_postfix_takes_as_many_recipients_as_rspamd_must_see_to_refuse(recipients: int, limit: list[str]) -> None:
+    doors = master_cf(settings(limits={"recipients": recipients}))
+    for door in ("submission", "submissions"):
+        assert re.findall(r"-o smtpd_recipient_limit=(\d+)\n", doors[f"{door}/inet"]) == limit
+    uncounted = master_cf(settings(limits={"enabled": False, "recipients": recipients}))
+    assert "smtpd_recipient_limit" not in uncounted["submission/inet"]
+
+
 def test_the_domain_is_virtual_and_nothing_is_local() -> None:
     main = main_cf(settings())
     assert main["mydestination"] == ""

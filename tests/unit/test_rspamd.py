@@ -53,6 +53,16 @@ def test_what_is_submitted_is_checked_with_postfixs_own_table() -> None:
     assert f'"{symbol}"' in text(made, "settings.conf")
 
 
+def test_one_message_has_no_more_recipients_than_an_hour() -> None:
+    """The rule takes its limit out of the section that ratelimit reads, so that one file holds it."""
+    assert '(rspamd_config:get_all_opt("ratelimit") or {}).rates' in text(settings(), "rspamd.local.lua")
+    section = text(settings(limits={"recipients": 9}), ".override")
+    assert re.search(
+        r"^ratelimit {.*^    rates {.*^        recipients {.*^            bucket {\s+burst = 9;", section, re.M | re.S
+    )
+    assert "rates" not in text(settings(limits={"enabled": False}), ".override")
+
+
 def test_a_postmaster_among_the_recipients_lets_nothing_pass() -> None:
     # An empty list would break the module (3.4 and 3.12), and with it every limit.
     assert re.findall(r"whitelisted_rcpts = (.*);", text(settings(), ".override")) == ['["nobody@mailhost.invalid"]']

@@ -10,6 +10,10 @@ local priorities = require("lua_util").symbols_priorities
 local SENDER_LOGINS = "/etc/postfix/sender_logins"
 local known = {}
 
+-- One message has no more recipients than an hour: ratelimit lets the first one through, whatever its size.
+local limits = (rspamd_config:get_all_opt("ratelimit") or {}).rates
+local most_recipients = limits and limits.recipients.bucket.burst or math.huge
+
 local function sender_logins()
   local failed, file = rspamd_util.stat(SENDER_LOGINS)
   if failed then
@@ -71,6 +75,13 @@ rspamd_config:register_symbol {
   callback = function(task)
     local login = task:get_user()
     if not login then
+      return
+    end
+    local _, recipients = task:has_recipients("smtp")
+    if (recipients or 0) > most_recipients then
+      local text = "Sending limit reached: this account may write to %d recipients an hour, "
+          .. "and this message has %d; nobody got it"
+      task:set_pre_result("reject", string.format(text, most_recipients, recipients), "SUBMITTED_AS_ALLOWED")
       return
     end
     local logins = sender_logins()
