@@ -26,6 +26,7 @@ def only(content: bytes, kind: str = "application/gzip") -> Report | Unreadable:
         (dmarc().encode(), "text/xml"),
         (gzipped(dmarc()), "application/octet-stream"),  # what a gateway makes of it
     ],
+    ids=["gzip", "zip", "x-zip", "plain", "unnamed"],
 )
 def test_a_dmarc_report_is_read_however_it_is_packed(content: bytes, kind: str) -> None:
     report = only(content, kind)
