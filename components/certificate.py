@@ -9,6 +9,7 @@ from components.remote import command
 from components.service import Service, ServiceArgs, ServiceHost
 from model import certbot
 from model.constants import ACME_CHALLENGES
+from model.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,12 @@ class CertificateArgs:
     host: ServiceHost
     reachable: Sequence[pulumi.Resource]
     """The host name resolves everywhere and port 80 is open: an ACME server counts failed attempts."""
+
+
+def issuer_options(settings: Settings) -> tuple[str, ...]:
+    """Return whom mailhostctl asks for a certificate, and how challenges are answered."""
+    server = ("--server", settings.acme.server, "--contact", settings.acme.contact)
+    return (*server, *(("--webroot", ACME_CHALLENGES) if settings.client_setup.enabled else ()))
 
 
 class RenewalHook(Service):
@@ -54,8 +61,8 @@ class Certificate(pulumi.ComponentResource):
             args.host.remote,
             [
                 *("mailhostctl", "certificate", settings.hostname),
-                *("--server", settings.acme.server, "--contact", settings.acme.contact),
-                *(("--webroot", ACME_CHALLENGES) if settings.client_setup.enabled else ()),
+                *issuer_options(settings),
+                *(("--reuse-key",) if settings.tlsa.enabled else ()),
             ],
             # Conditions of the world, not values: the hook in place, the name visible, the port open.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[hook.applied, *args.reachable]),

@@ -33,14 +33,16 @@ class DnsRecord(pulumi.CustomResource):
         zone_id: pulumi.Input[str],
         name: str,
         type_: str,
-        content: pulumi.Input[str],
+        content: pulumi.Input[str] = "",
         ttl: int,
         priority: int | None = None,
         data: Srv | None = None,
+        tlsa: pulumi.Input[str] | None = None,
         parent: pulumi.Resource,
         depends_on: Sequence[pulumi.Resource] = (),
         aliases: Sequence[pulumi.Alias] = (),
     ) -> None:
+        """Register the record; `tlsa` is the digest of a key in upper case, as Cloudflare gives it back."""
         properties: dict[str, pulumi.Input[object]] = {
             "zoneId": zone_id,
             "name": name,
@@ -50,10 +52,13 @@ class DnsRecord(pulumi.CustomResource):
             "proxied": False,
             "comment": own_comment(),
         }
-        if data is None:
+        # Cloudflare takes some in parts, and makes the content itself.
+        if tlsa is not None:
+            # DANE-EE, of the key alone, SHA-256 (RFC 7672 §3.1.1): what a certificate says else does not matter.
+            properties["data"] = {"usage": 3.0, "selector": 1.0, "matchingType": 1.0, "certificate": tlsa}
+        elif data is None:
             properties["content"] = content
         else:
-            # Cloudflare takes these in parts, and makes the content itself.
             properties["data"] = {
                 "priority": float(data.priority),
                 "weight": float(data.weight),

@@ -24,6 +24,7 @@ from components.rspamd import rspamd_keys
 from components.service import ServiceHost
 from components.spam_filter import SpamFilter, SpamFilterArgs
 from components.tls_policy import TlsPolicy
+from components.tlsa import Tlsa, TlsaArgs
 from components.web import Nginx, NginxArgs, WebCertificates, WebCertificatesArgs
 from model import dkim, packages, preflight, records
 from model.settings import Settings
@@ -129,6 +130,10 @@ class MailHost(pulumi.ComponentResource):
             child,
         )
         finished = [record for domain in domains.values() for record in domain.invite([postfix.applied])]
+        if settings.tlsa.enabled:
+            zone_id = domains[settings.domain].zone_id
+            tlsa = Tlsa(f"{name}-tlsa", TlsaArgs(host=services, zone_id=zone_id, after=[postfix.applied]), child)
+            finished.append(tlsa.published)
         last = postfix.staged
         if settings.ban.enabled:
             # A jail that does not start stops no mail.

@@ -345,6 +345,16 @@ class Outbound(Model):
         return policies
 
 
+class Tlsa(Model):
+    """TLSA records for port 25 (RFC 6698, RFC 7672): senders with DANE deliver to this host alone."""
+
+    enabled: bool = False
+    """Publish records of the certificate's key and the next one, and keep the key at renewals. The zone must be signed
+    with DNSSEC, or `up` stops; needs the host's own resolver (outbound.dane or spam.enabled)."""
+    key: Annotated[int, Field(ge=1)] = 1
+    """Number of the key in use. Raise it by one, and `up` changes to the next key, whose record is out already."""
+
+
 class Limits(Model):
     """How much one account may do: a stolen password must not put the host on blocklists."""
 

@@ -8,6 +8,9 @@ from model.constants import MANAGESIEVE
 from model.dkim import key_name, key_record, quoted
 from model.settings import ServedDomain, Settings
 
+_AUTOMATIC: Final = 1
+_AUTOMATIC_SECONDS: Final = 300
+"""What Cloudflare's automatic TTL is."""
 MX_PREFERENCE: Final = 10
 """The only MX; the number leaves room on both sides for a second."""
 
@@ -98,6 +101,21 @@ def dkim(settings: Settings, domain: ServedDomain, public_key_pem: str) -> Recor
     """
     name = key_name(domain.selector, domain.name)
     return _record(settings, "dkim", name, "TXT", quoted(key_record(public_key_pem)))
+
+
+def tlsa_name(settings: Settings) -> str:
+    """Return where senders look for keys of port 25 (RFC 7672 §2.2.1): at the host, whatever domain mail is for."""
+    return f"_25._tcp.{settings.hostname}"
+
+
+def tlsa_place(number: int) -> Literal["even", "odd"]:
+    """Return which of the two records is for a key: of two keys that follow each other each has one."""
+    return "odd" if number % 2 else "even"
+
+
+def served_ttl(settings: Settings) -> int:
+    """Return how many seconds others may remember a record."""
+    return _AUTOMATIC_SECONDS if settings.dns.ttl == _AUTOMATIC else settings.dns.ttl
 
 
 def client_names(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:

@@ -170,6 +170,8 @@ class Settings(options.Model):
     """The DKIM key."""
     smtp: options.Smtp = options.Smtp()
     """Port 25."""
+    tlsa: options.Tlsa = options.Tlsa()
+    """What senders can prove this host by."""
     outbound: options.Outbound = options.Outbound()
     """How mail travels to other servers."""
     limits: options.Limits = options.Limits()
@@ -300,6 +302,17 @@ class Settings(options.Model):
         if dkim.signer == "rspamd" and spam and not spam.enabled:
             raise ValueError("has signer rspamd, which needs spam.enabled; switch it on or let opendkim sign")
         return dkim
+
+    @field_validator("outbound")
+    @classmethod
+    def _resolved(cls, outbound: options.Outbound, info: ValidationInfo) -> options.Outbound:
+        tlsa, spam = info.data.get("tlsa"), info.data.get("spam")
+        if tlsa and spam and tlsa.enabled and not outbound.dane and not spam.enabled:
+            raise ValueError(
+                "has dane off, and spam.enabled is off too, but tlsa.enabled needs the resolver that either brings; "
+                "switch one of the three"
+            )
+        return outbound
 
     @field_validator("limits")
     @classmethod

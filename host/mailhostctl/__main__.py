@@ -18,6 +18,8 @@ from mailhostctl.paths import Root
 from mailhostctl.system import ADMIN_PATH, MailhostError, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mailhostctl.certificate import Issuer
     from mailhostctl.transaction import Transaction
 
@@ -144,7 +146,7 @@ def _check(root: Root, arguments: argparse.Namespace) -> None:
 def _certificate(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import certificate
 
-    certificate.obtain(root, arguments.hostname, _issuer(arguments))
+    certificate.obtain(root, arguments.hostname, _issuer(arguments), reuse_key=arguments.reuse_key)
     print(arguments.hostname)
 
 
@@ -191,6 +193,33 @@ def _digest(root: Root, arguments: argparse.Namespace) -> None:
     metrics.send(metrics.digest(root, arguments.to))
 
 
+def _tlsa_keys(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import tlsa
+
+    name = tlsa.Name(hostname=arguments.hostname, number=arguments.key)
+    for digest in tlsa.keys(root, name, address=arguments.resolver):
+        print(digest)
+
+
+def _tlsa_use(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import tlsa
+
+    name = tlsa.Name(hostname=arguments.hostname, number=arguments.key)
+    tlsa.use(root, name, _issuer(arguments), sys.stdin.read(), ttl=arguments.ttl)
+
+
+def _tlsa_announced(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import tlsa
+
+    tlsa.announced(root, tlsa.Name(hostname=arguments.hostname, number=arguments.key), sys.stdin.read())
+
+
+def _tlsa_withdrawn(root: Root, _arguments: argparse.Namespace) -> None:
+    from mailhostctl import tlsa
+
+    tlsa.withdrawn(root)
+
+
 def _tls_policy(_root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import tls_policy
 
@@ -217,6 +246,10 @@ _COMMANDS = {
     "metrics": _metrics,
     "digest": _digest,
     "tls-policy": _tls_policy,
+    "tlsa-keys": _tlsa_keys,
+    "tlsa-use": _tlsa_use,
+    "tlsa-announced": _tlsa_announced,
+    "tlsa-withdrawn": _tlsa_withdrawn,
 }
 
 
@@ -257,7 +290,12 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--hostname", required=True, metavar="NAME")
     added = command("certificate", "obtain the certificate of a host name, or keep the one there is")
     added.add_argument("hostname", metavar="HOSTNAME")
-    issued = [added, command("certificates", "the same for each line of names on stdin, the first of which names it")]
+    added.add_argument("--reuse-key", action="store_true", help="keep the key when it is renewed")
+    uses = _tlsa_parser(command)
+    issued = [
+        *(added, uses),
+        command("certificates", "the same for each line of names on stdin, the first of which names it"),
+    ]
     for added in issued:
         added.add_argument("--server", required=True, metavar="URL", help="directory of the ACME server")
         added.add_argument("--contact", required=True, metavar="MAIL")
@@ -274,6 +312,20 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--resolver", required=True, metavar="ADDRESS", help="a resolver that validates DNSSEC")
     added.add_argument("--mta-sts", required=True, type=int, metavar="PORT", help="of mta-sts-daemon on this host")
     return parser
+
+
+def _tlsa_parser(command: Callable[[str, str], argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Adds the commands about TLSA records; returns the one that asks for a certificate."""
+    keys = command("tlsa-keys", "print the digests of a certificate key and the next one, made if need be")
+    keys.add_argument("--resolver", required=True, metavar="ADDRESS", help="a resolver that validates DNSSEC")
+    uses = command("tlsa-use", "let the host use a key whose TLSA record, on stdin, has been seen for long enough")
+    uses.add_argument("--ttl", type=int, required=True, metavar="SECONDS", help="how long others remember records")
+    announced = command("tlsa-announced", "note since when the next key's TLSA record, on stdin, is seen")
+    for added in (keys, uses, announced):
+        added.add_argument("hostname", metavar="HOSTNAME")
+        added.add_argument("--key", type=int, required=True, metavar="NUMBER")
+    command("tlsa-withdrawn", "forget the keys: their TLSA records are gone")
+    return uses
 
 
 if __name__ == "__main__":

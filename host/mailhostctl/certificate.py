@@ -38,11 +38,30 @@ class Issuer:
     contact: str
     webroot: str = ""
 
+    def command(self, root: Root) -> list[str]:
+        """The beginning of a call of certbot that asks for a certificate."""
+        words = ["certbot", "certonly", "--non-interactive", "--agree-tos", "--no-eff-email"]
+        words += ["--webroot", "--webroot-path", str(root.live(self.webroot))] if self.webroot else ["--standalone"]
+        return [*words, "--server", self.server, "--email", self.contact]
 
-def obtain(root: Root, hostname: str, issuer: Issuer) -> None:
-    """Asks for a certificate of `hostname`, unless there is one of the same server that is not due for renewal."""
+
+def obtain(root: Root, hostname: str, issuer: Issuer, *, reuse_key: bool = False) -> None:
+    """Asks for a certificate of `hostname`, unless there is one of the same server that is not due for renewal.
+
+    `reuse_key`: a renewal keeps the key.
+    """
     with _answering(root, issuer):
-        _obtain(root, [hostname], issuer)
+        _obtain(root, [hostname], issuer, reuse_key=reuse_key)
+    _reuses_key(root, hostname, reuse_key)
+
+
+def obtain_for(root: Root, request: Path, issuer: Issuer, folder: Path) -> None:
+    """Asks for a certificate by a signing request (RFC 2986), and leaves cert, chain and fullchain.pem in `folder`."""
+    command = [*issuer.command(root), "--csr", str(request)]
+    for part in ("cert", "chain", "fullchain"):
+        command += [f"--{part}-path", str(folder / f"{part}.pem")]
+    with _answering(root, issuer):
+        must(command, timeout=300)
 
 
 def obtain_all(root: Root, text: str, issuer: Issuer) -> Iterator[str]:
@@ -83,15 +102,14 @@ def retire_all(root: Root, webroot: str) -> None:
     durable.remove_tree(root.live(host_path(webroot)))
 
 
-def _obtain(root: Root, names: Sequence[str], issuer: Issuer) -> None:
+def _obtain(root: Root, names: Sequence[str], issuer: Issuer, *, reuse_key: bool = False) -> None:
     lineage = durable.read(_renewal(root, names[0]))
     moved = lineage is not None and f"server = {issuer.server}" not in lineage.decode().splitlines()
-    command = ["certbot", "certonly", "--non-interactive", "--agree-tos", "--no-eff-email"]
-    command += ["--webroot", "--webroot-path", str(root.live(issuer.webroot))] if issuer.webroot else ["--standalone"]
-    command += ["--server", issuer.server, "--email", issuer.contact, "--cert-name", names[0]]
+    command = [*issuer.command(root), "--cert-name", names[0]]
     command += [word for name in names for word in ("--domain", name)]
     # Without it certbot asks whether a certificate may get other names than before.
     command += ["--renew-with-new-domains"] if len(names) > 1 else []
+    command += ["--reuse-key"] if reuse_key else []
     command += ["--force-renewal"] if moved else ["--keep-until-expiring"]
     must(command, timeout=300)
     _renewed_by(root, names[0], issuer)
@@ -127,6 +145,18 @@ def _renewed_by(root: Root, name: str, issuer: Issuer) -> None:
     without = re.sub(r"(?m)^(?:webroot_path = .*\n|\[\[webroot_map\]\]\n(?:[^\[\n].*\n?)*)", "", text)
     changed = re.sub(r"(?m)^authenticator = .*\n", lambda _: way, without)
     if changed != text:
+        durable.write(place, changed.encode(), mode=0o644)
+
+
+def _reuses_key(root: Root, name: str, wanted: bool) -> None:
+    """Makes certbot's notes say whether a renewal keeps the key: the option is noted only with a new certificate."""
+    place = _renewal(root, name)
+    notes = durable.read(place)
+    if notes is None:
+        return
+    without = re.sub(r"(?m)^reuse_key = .*\n", "", notes.decode())
+    changed = without.replace("[renewalparams]\n", "[renewalparams]\nreuse_key = True\n") if wanted else without
+    if changed != notes.decode():
         durable.write(place, changed.encode(), mode=0o644)
 
 

@@ -147,7 +147,7 @@ def _normalised(kind: str, value: str) -> str:
         if kind == "MX":
             preference, exchange = value.split()
             return f"{int(preference)} {exchange.rstrip('.').lower()}"
-        if kind in {"CNAME", "NS"}:
+        if kind in {"CNAME", "NS", "TLSA"}:  # hex digits of either case
             return value.rstrip(".").lower()
     except ValueError:
         raise MailhostError(f"wait-dns: {value!r} is not the value of an {kind} record") from None
@@ -238,14 +238,15 @@ def _has_route(address: str, port: int) -> bool:
     return True
 
 
-def query(address: str, question: Question, *, port: int = 53) -> dns.Message:
+def query(address: str, question: Question, *, port: int = 53, patience: float | None = None) -> dns.Message:
     """Asks one server by UDP, and by TCP when the answer was truncated (RFC 7766); raises `NoAnswerError`.
 
-    It takes `ANSWER` seconds at most. UDP datagrams that do not fit the question are passed over: anyone can send them.
+    It takes `patience` seconds at most, by default `ANSWER`. UDP datagrams that do not fit the question are passed over:
+    anyone can send them.
     """
     identity = secrets.randbelow(0x10000)
     wire = dns.encode_query(identity, question.name, question.kind, recursive=question.recursive)
-    deadline = time.monotonic() + ANSWER
+    deadline = time.monotonic() + (ANSWER if patience is None else patience)
 
     def left() -> float:
         return max(deadline - time.monotonic(), 0.001)

@@ -38,6 +38,8 @@ class Sources:
     resolver: str
     mta_sts: int
     dns_port: int = 53
+    patience: float = 8.0
+    """Seconds for one answer of the resolver, which may have to ask many servers first."""
 
 
 def answer(sources: Sources, request: str) -> str:
@@ -74,7 +76,7 @@ def _holds(sources: Sources, host: str) -> bool:
 def _ask(sources: Sources, name: str, kind: str) -> dns.Message:
     try:
         question = resolver.Question(name=name, kind=kind, recursive=True)
-        reply = resolver.query(sources.resolver, question, port=sources.dns_port)
+        reply = resolver.query(sources.resolver, question, port=sources.dns_port, patience=sources.patience)
     except (resolver.NoAnswerError, ValueError) as error:
         raise UnknownError(f"{name} {kind}: {error}") from None
     if reply.rcode not in {_FOUND, _NAME_ERROR}:

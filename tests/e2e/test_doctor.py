@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab import cloudflare, dns, faults
-from lab.addresses import GATEWAY4, OUTSIDE
+from lab.addresses import GATEWAY4, OUTSIDE, TLD
 from lab.clients import TIMEOUT_SECONDS
 from lab.demo import PASSWORDS
 from lab.dns import served
@@ -229,6 +229,18 @@ def test_a_tlsa_record_of_the_key_in_use(host: Host) -> None:
         seen = look(host)
     assert seen.not_well() == {}
     assert seen.states("dane.match") == {"ok"}
+
+
+def test_a_zone_that_is_not_signed(host: Host) -> None:
+    with served(TLD, {"name": f"{host.machine.domain}.", "type": "DS", "changetype": "DELETE"}):
+        assert set(look(host, "--no-ssh").not_well()) == {"dns.dnssec"}
+
+
+def test_a_ds_record_of_another_key(host: Host) -> None:
+    with served(TLD, dns.record(host.machine.domain, "DS", [f"4711 13 2 {'ab' * 32}"])):
+        seen = look(host, "--no-ssh").not_well()
+    assert "dns.bogus" in seen
+    assert "dns.dnssec" not in seen
 
 
 def test_an_mta_sts_record_without_its_policy(host: Host) -> None:

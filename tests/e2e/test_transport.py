@@ -6,16 +6,18 @@ under test do not meet.
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from lab import dns, machines, outside
-from lab.addresses import OUTSIDE
+from lab import cloudflare, dns, machines, outside
+from lab.addresses import OUTSIDE, TLD
 from lab.clients import compose, wait_for, with_subject
 from tests.e2e.conftest import Host
+from tests.e2e.test_doctor import look
 
 WRONG = f"3 1 1 {'ab' * 32}"
 UNPROVED = "Server certificate not "
@@ -26,6 +28,17 @@ UNPROVED = "Server certificate not "
 def domain(host: Host) -> str:
     """A new domain of the outside server, of which nobody remembers records; what it publishes is the test's."""
     return f"{host.machine.name}-{secrets.token_hex(3)}.{OUTSIDE.domain}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _keys_are_out(host: Host) -> Iterator[None]:
+    """TLSA records from the beginning: when their turn comes, they are old enough. In the end all is as before."""
+    before = host.stack.settings()
+    host.stack.configure({"tlsa": {"enabled": True}})
+    host.stack.up().must_pass()
+    yield
+    host.stack.restore(before)
+    host.stack.up().must_pass()
 
 
 @pytest.fixture(autouse=True)
@@ -81,19 +94,19 @@ def arrives(host: Host, about: str) -> None:
     wait_for(look, f"{about} outside")
 
 
-def waits(host: Host, about: str, domain: str) -> str:
-    """Wait until a mail was tried in vain, and return why; it must not have arrived."""
+def waits(host: Host, about: str, domain: str, reason: str) -> None:
+    """Wait until a mail was tried in vain for this reason, among others; it must not have arrived."""
 
-    def look() -> str | None:
+    def look() -> bool | None:
         for line in host.run("postqueue", "-j").splitlines():
             (recipient,) = json.loads(line)["recipients"]
-            if recipient["address"].endswith(f"@{domain}") and "delay_reason" in recipient:
-                return str(recipient["delay_reason"])
+            if recipient["address"].endswith(f"@{domain}") and reason in recipient.get("delay_reason", ""):
+                return True
+        host.run("postqueue", "-f")
         return None
 
-    reason = wait_for(look, f"the reason why {about} waits")
+    wait_for(look, f"{reason!r} as the reason why {about} waits")
     assert with_subject(outside.messages(), about) is None
-    return reason
 
 
 @contextmanager
@@ -138,7 +151,7 @@ def test_mail_waits_while_no_tlsa_record_matches(host: Host, domain: str) -> Non
     name = f"mx-{domain}"
     with dns.served(OUTSIDE.domain, *exchanger(name, mail_of=domain), tlsa(name, WRONG)):
         about = send(host, domain)
-        assert UNPROVED in waits(host, about, domain)
+        waits(host, about, domain, UNPROVED)
         with dns.served(OUTSIDE.domain, tlsa(name, key_of("/etc/postfix/tls.crt"))), logged(host) as lines:
             arrives(host, about)
     assert verified(lines, name)
@@ -150,7 +163,7 @@ def test_mail_waits_while_the_resolver_is_away(host: Host, domain: str) -> None:
     with dns.served(OUTSIDE.domain, *records):
         with stopped(host, "unbound"):
             about = send(host, domain)
-            assert "try again" in waits(host, about, domain)
+            waits(host, about, domain, "try again")
         with logged(host) as lines:
             arrives(host, about)
     assert verified(lines, name)
@@ -172,7 +185,7 @@ def test_a_policy_to_enforce_keeps_mail_from_a_server_with_a_bad_certificate(hos
     bad, good = domain, f"{domain.partition('.')[0]}.trusted.{OUTSIDE.domain}"
     with dns.served(OUTSIDE.domain, *policy(domain), *exchanger(bad, mail_of=domain)):
         about = send(host, domain)
-        assert UNPROVED in waits(host, about, domain)
+        waits(host, about, domain, UNPROVED)
         with dns.served(OUTSIDE.domain, *exchanger(good, mail_of=domain)), logged(host) as lines:
             arrives(host, about)
     assert verified(lines, good)
@@ -184,7 +197,7 @@ def test_mail_waits_while_policies_cannot_be_asked_for(host: Host) -> None:
     with dns.served(OUTSIDE.domain, *policy(domain), *exchanger(good, mail_of=domain)):
         with stopped(host, "postfix-mta-sts-resolver"):
             about = send(host, domain)
-            assert "TLS configuration problem" in waits(host, about, domain)
+            waits(host, about, domain, "TLS configuration problem")
         arrives(host, about)
 
 
@@ -193,30 +206,136 @@ def test_a_policy_lets_nothing_pass_that_dane_refuses(host: Host) -> None:
     good = f"{domain.partition('.')[0]}.trusted.{OUTSIDE.domain}"
     with dns.served(OUTSIDE.domain, *policy(domain), *exchanger(good, mail_of=domain), tlsa(good, WRONG)):
         about = send(host, domain)
-        assert UNPROVED in waits(host, about, domain)
+        waits(host, about, domain, UNPROVED)
         right = tlsa(good, key_of("/etc/postfix/trusted.pem"))
         with dns.served(OUTSIDE.domain, right), logged(host) as lines:
             arrives(host, about)
     assert verified(lines, good)
 
 
-@pytest.fixture(scope="module")
-def changed(host: Host) -> Iterator[Host]:
-    """The host with settings to change, which are as before after the last test."""
-    before = host.stack.settings()
-    yield host
-    host.stack.restore(before)
-    host.stack.up().must_pass()
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """What came of the mail that another server sent all the time."""
+
+    verified: int
+    """Connections that were proved to lead to the host."""
+    sent: int
+    troubles: Sequence[str]
+    """What its log says of mail that was put off, refused, or sent to somebody not proved."""
 
 
-def test_a_destination_may_be_asked_for_more_and_mail_for_ipv4(changed: Host, domain: str) -> None:
-    host, name = changed, f"mx-{domain}"
+@contextmanager
+def flow(host: Host) -> Iterator[Callable[[], Flow]]:
+    """Let the outside server, which keeps to TLSA records, write to alice several times a second."""
+    unit, alice = f"flow-{host.machine.name}", f"alice@{host.machine.domain}"
+    letter = f"From: {outside.CAROL}\nTo: {alice}\nSubject: flow\n\nOne of many.\n"
+    loop = f'while :; do printf "$1" | sendmail -f {outside.CAROL} {alice}; sleep 0.3; done'
+    cursor = machines.run(OUTSIDE.name, ["journalctl", "-n", "0", "--show-cursor"]).strip().rpartition(" ")[2]
+
+    def log() -> list[str]:
+        command = ["journalctl", "--no-pager", "-o", "cat", f"--after-cursor={cursor}", "-u", "postfix*"]
+        machines.run(OUTSIDE.name, ["journalctl", "--sync"])
+        return machines.run(OUTSIDE.name, command).splitlines()
+
+    def seen() -> Flow:
+        to_host = [line for line in log() if f"to {host.machine.hostname}[" in line and "TLS connection" in line]
+        to_alice = [line for line in log() if f"to=<{alice}>" in line]
+        return Flow(
+            verified=sum("Verified TLS connection established" in line for line in to_host),
+            sent=sum("status=sent" in line for line in to_alice),
+            troubles=[line for line in to_host if "Verified" not in line]
+            + [line for line in to_alice if "status=sent" not in line],
+        )
+
+    machines.run(OUTSIDE.name, ["systemd-run", "--quiet", f"--unit={unit}", "sh", "-c", loop, "sh", letter])
+    try:
+        wait_for(lambda: seen().verified or None, "the first mail of the flow")
+        yield seen
+    finally:
+        machines.run(OUTSIDE.name, ["systemctl", "stop", unit])
+
+
+def served(host: Host) -> str:
+    """The TLSA record of the certificate on port 25."""
+    script = (
+        "openssl s_client -starttls smtp -connect 127.0.0.1:25 </dev/null 2>/dev/null | openssl x509 -noout -pubkey"
+        " | openssl pkey -pubin -outform DER | sha256sum | cut -c1-64"
+    )
+    return f"3 1 1 {host.run('sh', '-c', script).strip().upper()}"
+
+
+def serial(host: Host) -> str:
+    script = (
+        "openssl s_client -starttls smtp -connect 127.0.0.1:25 </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    )
+    return host.run("sh", "-c", script)
+
+
+def published(host: Host) -> set[str]:
+    return {str(record["content"]) for record in cloudflare.records(host.machine.domain) if record["type"] == "TLSA"}
+
+
+def test_a_key_is_published_before_it_is_used_and_no_mail_notices(host: Host) -> None:
+    first, before = served(host), published(host)
+    assert len(before) == 2
+    assert first in before
+    (following,) = before - {first}
+    with flow(host) as seen:
+        number = serial(host)
+        host.run(
+            "certbot", "renew", "--force-renewal", "--no-random-sleep-on-renew", "--cert-name", host.machine.hostname
+        )
+        assert serial(host) != number
+        assert served(host) == first
+        host.stack.preview("--expect-no-changes").must_pass()
+        renewed = seen()
+
+        host.stack.configure({"tlsa": {"enabled": True, "key": 2}})
+        host.stack.up().must_pass()
+        assert served(host) == following
+        assert following in published(host)
+        assert first not in published(host)
+        sent = seen().sent
+        wait_for(lambda: seen().sent > sent + 5 or None, "more mail of the flow")
+        exchanged = seen()
+    assert exchanged.troubles == []
+    assert renewed.verified >= 3
+    assert exchanged.verified >= renewed.verified + 10
+    host.stack.preview("--expect-no-changes").must_pass()
+    assert look(host, "--no-ssh").states("dane.match") == {"ok"}
+
+
+def test_a_key_that_has_no_record_is_not_used(host: Host) -> None:
+    in_use = served(host)
+    host.stack.configure({"tlsa": {"enabled": True, "key": 9}})
+    said = host.stack.up()
+    assert said.code != 0
+    assert "tlsa.key: is 9, but key 2 is in use" in said.output
+    assert served(host) == in_use
+    assert in_use in published(host)
+
+
+def test_tlsa_records_for_an_unsigned_zone_are_refused(host: Host) -> None:
+    host.stack.configure({"tlsa": {"enabled": True, "key": 3}})
+    unsigned = {"name": f"{host.machine.domain}.", "type": "DS", "changetype": "DELETE"}
+    with dns.served(TLD, unsigned):
+        host.run("systemctl", "restart", "unbound")  # it forgets what it has proved
+        said = host.stack.up()
+    host.run("systemctl", "restart", "unbound")
+    assert said.code != 0
+    assert f"DNSSEC does not prove {host.machine.hostname}" in said.output
+
+
+def test_a_destination_may_be_asked_for_more_and_mail_for_ipv4(host: Host, domain: str) -> None:
+    name = f"mx-{domain}"
     secure = {domain: "secure"}
-    host.stack.configure({"outbound": {"policies": secure, "queueDays": 3, "bounceDays": 0, "ipv6": False}})
+    host.stack.configure(
+        {"tlsa": None, "outbound": {"policies": secure, "queueDays": 3, "bounceDays": 0, "ipv6": False}}
+    )
     host.stack.up().must_pass()
     assert host.run("postconf", "-h", "maximal_queue_lifetime", "bounce_queue_lifetime").split() == ["3d", "0d"]
     with dns.served(OUTSIDE.domain, *exchanger(name, mail_of=domain)):
-        assert UNPROVED in waits(host, send(host, domain), domain)
+        waits(host, send(host, domain), domain, UNPROVED)
         with logged(host) as lines:
             arrives(host, send(host, OUTSIDE.domain))
     sent = [line for line in lines if "status=sent" in line]
@@ -225,8 +344,7 @@ def test_a_destination_may_be_asked_for_more_and_mail_for_ipv4(changed: Host, do
     host.stack.preview("--expect-no-changes").must_pass()
 
 
-def test_what_is_off_asks_nobody(changed: Host) -> None:
-    host = changed
+def test_what_is_off_asks_nobody(host: Host) -> None:
     host.stack.configure({"outbound": {"dane": False, "mtaSts": False}})
     host.stack.up().must_pass()
     assert host.run("postconf", "-h", "smtp_tls_security_level", "smtp_tls_policy_maps").split() == [

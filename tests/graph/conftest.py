@@ -17,6 +17,7 @@ CONFIG: dict[str, object] = {
     # Off by default, and components.
     "spam": {"antivirus": True},
     "metrics": {"digest": True},
+    "tlsa": {"enabled": True},
 }
 
 

@@ -116,7 +116,8 @@ class _Provider(Mocks):
                 # Mocks know nothing of the provider's own secret outputs.
                 state |= _ed25519() if args.inputs["algorithm"] == "ED25519" else self._rsa()
             if args.typ == "command:remote:Command":
-                state |= {"stdout": "", "stderr": ""}
+                digests = "A1\nB2\n" if "tlsa-keys" in str(state["create"]) else ""
+                state |= {"stdout": digests, "stderr": ""}
         return f"{args.name}-id", state
 
     def _rsa(self) -> dict[str, object]:

@@ -34,6 +34,7 @@ SERVICE_RECORD = "mail-example.org-srv-imaps"
 NGINX = "mail-nginx-apply"
 FAIL2BAN = "mail-fail2ban-apply"
 METRICS, DIGEST = "mail-metrics-apply", "mail-digest-apply"
+TLSA_KEYS, TLSA_USE, TLSA_ANNOUNCED = (f"mail-tlsa-{name}" for name in ("keys", "use", "announced"))
 CHECK = "mail-check"
 
 
@@ -80,6 +81,12 @@ CHECK = "mail-check"
         (CHECK, METRICS),
         (CHECK, DIGEST),
         (CHECK, NGINX),
+        (TLSA_KEYS, POSTFIX),  # the key is served
+        ("mail-tlsa-odd", TLSA_KEYS),
+        (TLSA_USE, "mail-tlsa-odd"),  # a key is used once its record is out
+        ("mail-tlsa-even", TLSA_USE),  # and the former key's record goes once it is not
+        (TLSA_ANNOUNCED, "mail-tlsa-even"),
+        (CHECK, TLSA_ANNOUNCED),
         (FAIL2BAN, PACKAGES),
         (CHECK, FAIL2BAN),
         (CHECK, MX),
@@ -179,6 +186,15 @@ def test_a_second_domain_has_resources_of_its_own_and_one_wait_for_all_keys(grap
     }
     assert changed >= {"mail-postfix-virtual-domains", "mail-opendkim-keytable", WAIT_DKIM, CHECK}
     assert not {name for name in changed if name.startswith(("mail-example.org", "mail-address", "mail-dovecot"))}
+
+
+def test_the_next_key_takes_the_place_of_the_former_one(graph: Graph) -> None:
+    later = run(CONFIG | {"tlsa": {"enabled": True, "key": 2}}, secret_keys=("mailboxes",))
+    for made, places in ((graph, {"odd": "A1", "even": "B2"}), (later, {"even": "A1", "odd": "B2"})):
+        digests = {place: made.named(f"mail-tlsa-{place}").inputs["data"]["certificate"] for place in places}
+        assert digests == places
+    assert later.waits_for(TLSA_USE, "mail-tlsa-even")
+    assert later.waits_for("mail-tlsa-odd", TLSA_USE)
 
 
 def test_the_configuration_of_these_tests_is_valid() -> None:

@@ -18,6 +18,7 @@ def test_all_records_of_the_guide_are_published(graph: Graph) -> None:
         ("AAAA", "example.org"),
         ("A", "mail.example.org"),
         ("AAAA", "mail.example.org"),
+        ("TLSA", "_25._tcp.mail.example.org"),
         ("MX", "example.org"),
         ("TXT", "example.org"),
         ("TXT", "_dmarc.example.org"),

@@ -116,6 +116,18 @@ def test_without_a_web_server_certbot_answers_itself_again(host: Host) -> None:
     assert "--standalone" in host.calls("certbot")[0]
 
 
+def test_certbot_keeps_the_key_exactly_while_it_is_asked_to(host: Host) -> None:
+    kept = notes(host, "mail.example.org")
+    call = ("certificate", "mail.example.org", "--server", "https://acme/dir", "--contact", "postmaster@example.org")
+    for _ in range(2):
+        assert host.run(*call, "--reuse-key") == 0
+        assert "--reuse-key" in host.calls("certbot")[0]
+        assert kept.read_text() == STANDALONE.replace("[renewalparams]\n", "[renewalparams]\nreuse_key = True\n")
+    assert host.run(*call) == 0
+    assert "--reuse-key" not in host.calls("certbot")[0]
+    assert kept.read_text() == STANDALONE
+
+
 def test_a_domain_that_is_gone_is_not_renewed_any_more_and_comes_back_whole(host: Host) -> None:
     kept = notes(host, "autoconfig.one.example")
     host.play("openssl", VALID)

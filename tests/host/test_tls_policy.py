@@ -16,7 +16,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from mailhostctl import resolver, tls_policy
+from mailhostctl import tls_policy
 from tests.host.test_dns import Server
 
 DOMAIN, MX = "example.org", "mx.example.org"
@@ -80,8 +80,7 @@ class World:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(resolver, "ANSWER", 1)
+def world() -> Iterator[World]:
     made = World()
     yield made
     made.close()
@@ -147,9 +146,8 @@ def test_mail_waits_where_dns_does_not_answer(world: World, broken: tuple[str, s
     assert world.answer() == f"TEMP {broken[0]} {broken[1]}: SERVFAIL"
 
 
-def test_mail_waits_while_the_resolver_is_silent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolver, "ANSWER", 0.1)
-    silent = tls_policy.Sources(resolver="127.0.0.9", mta_sts=world.sources.mta_sts, dns_port=9)
+def test_mail_waits_while_the_resolver_is_silent(world: World) -> None:
+    silent = tls_policy.Sources(resolver="127.0.0.9", mta_sts=world.sources.mta_sts, dns_port=9, patience=0.1)
     assert tls_policy.answer(silent, f"mta-sts {DOMAIN}").startswith(f"TEMP {DOMAIN} MX: no answer")
 
 

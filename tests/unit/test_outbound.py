@@ -2,7 +2,7 @@
 
 import pytest
 
-from model import constants, packages, postfix, resolver, tls_policy
+from model import constants, packages, postfix, records, resolver, tls_policy
 from model.files import ConfigFile
 from tests.unit.samples import settings
 from tests.unit.test_daemons import main_cf, master_cf, text
@@ -85,3 +85,13 @@ def test_a_setting_changes_one_file() -> None:
     ):
         after = {file.path: file for file in postfix.files(settings(outbound=outbound))}
         assert {name for name in after if after[name] != before[name]} == {f"/etc/postfix/{path}"}
+
+
+def test_two_keys_that_follow_each_other_have_a_record_each() -> None:
+    assert [records.tlsa_place(number) for number in (1, 2, 3)] == ["odd", "even", "odd"]
+    assert records.tlsa_name(settings(domains={"example.org": {}})) == "_25._tcp.mail.example.com"
+
+
+@pytest.mark.parametrize(("ttl", "served"), [(60, 60), (3600, 3600), (1, 300)])
+def test_others_remember_as_long_as_cloudflare_says(ttl: int, served: int) -> None:
+    assert records.served_ttl(settings(dns={"ttl": ttl})) == served

@@ -181,7 +181,17 @@ def test_accepted(changes: dict[str, object], path: str, expected: object) -> No
         ({"firewall": {"allow": 8080}}, "firewall.allow: '8080' is not a list"),
         ({"messageSizeLimit": "50M"}, "messageSizeLimit: '50M' is not a whole number"),
         ({"messageSizeLimit": "0"}, "messageSizeLimit: '0' is too small"),  # Postfix's "no limit"
-        # outbound
+        # outbound, tlsa
+        (
+            {
+                "tlsa": {"enabled": True},
+                "outbound": {"dane": False},
+                "spam": {"enabled": False},
+                "limits": {"enabled": False},
+            },
+            "outbound: has dane off, and spam.enabled is off too, but tlsa.enabled needs the resolver",
+        ),
+        ({"tlsa": {"enabled": True, "key": 0}}, "tlsa.key: "),
         ({"outbound": {"policies": {"a_b": "secure"}}}, "a_b"),
         ({"outbound": {"policies": {"[mx.example.org]": "secure"}}}, "a leading dot means all domains below"),
         ({"outbound": {"policies": {"a.example": "sometimes"}}}, "sometimes"),
