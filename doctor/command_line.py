@@ -52,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the table as SVG too")
     parser.add_argument("--cwd", type=Path, default=_CLONE, metavar="FOLDER", help="the Pulumi project; default: here")
     parser.add_argument("--account", metavar="ADDRESS", help="log in and send a mail to itself; asks for the password")
+    parser.add_argument(
+        "--no-account",
+        action="store_true",
+        help="do not log in; default: as the postmaster, with a password for this look",
+    )
     parser.add_argument("--no-ssh", action="store_true", help="do not ask the host itself")
     parser.add_argument("--ca", metavar="FILE", help="trust the roots in this PEM file instead of the system's")
     parser.add_argument("--resolver", metavar="ADDRESS", help="ask this resolver instead of the system's")
@@ -132,6 +137,7 @@ def _options(given: argparse.Namespace) -> Options:
         name=_own_name(),
         ssh=not given.no_ssh,
         account=(given.account, _password(given.account)) if given.account else None,
+        borrow=not given.account and not given.no_account and not given.no_ssh,
     )
 
 

@@ -1,5 +1,6 @@
 """The doctor's look from outside: which questions there are, and which judge gets which answers."""
 
+import contextlib
 import datetime
 import socket
 import time
@@ -16,6 +17,7 @@ from doctor.judge import host as judge_host
 from doctor.judge import mailbox as judge_mailbox
 from doctor.judge import names as judge_names
 from doctor.observe import doors, host, mailbox, names, web
+from doctor.observe import lent as borrowed
 from doctor.observe.names import Answer, Names, Server
 from doctor.options import Options
 from doctor.patience import Late, Work, reason
@@ -40,7 +42,14 @@ def addresses(settings: Settings) -> tuple[str, ...]:
 
 def examine(stack: Stack, options: Options) -> list[Finding]:
     """Look at everything and judge it. Raises nothing; what was too late or could not be asked is skipped."""
-    return list(_Examination(stack=stack, options=options).findings())
+    with contextlib.ExitStack() as until_the_end:
+        if options.borrow:
+            try:
+                lent = until_the_end.enter_context(borrowed.mailbox(stack.settings, timeout=options.timeout))
+                options = replace(options, account=lent)
+            except borrowed.LendingError as error:
+                options = replace(options, not_lent=f"the host lends no account: {error}")
+        return list(_Examination(stack=stack, options=options).findings())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +254,7 @@ class _Examination:
     def _account(self, answers: Mapping[str, Any]) -> Iterator[Finding]:
         if not self.options.account:
             for check in (checks.LOGIN, checks.ROUND_TRIP, checks.SIGNED, checks.ALIGNED):
-                yield skipped(check, "account", "no account was given: --account ADDRESS")
+                yield skipped(check, "account", self.options.not_lent or "no account was given: --account ADDRESS")
             return
         address = self.options.account[0]
         seen = [answers[f"login {port.number}"] for port in self._login_ports()]

@@ -37,3 +37,7 @@ class Options:
     """Whether to ask the host itself."""
     account: tuple[str, SecretStr] | None = None
     """Address and password of a mailbox to try."""
+    borrow: bool = False
+    """Without one, let the host lend one for the look."""
+    not_lent: str = ""
+    """Why there is none."""

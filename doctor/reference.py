@@ -27,8 +27,10 @@ make doctor STACK=prod OPTIONS='--account alice@example.com'     # asks for her 
 make doctor STACK=prod OPTIONS='--json --no-ssh'                 # for machines
 ```
 
-With `--account` it also logs in on every port, and sends a mail from this mailbox to itself, which it deletes again.
-The password is typed, or is the first line of standard input; it is in no command and no report.
+It also logs in on every port, and sends a mail from a mailbox to itself, which it deletes again. The mailbox is the
+postmaster's: the host lets it in with a second password, which is valid as long as the doctor's SSH session lasts
+(`mailhostctl lend`). `--account` names another one, `--no-account` leaves this out. The password of an account you name
+is typed, or is the first line of standard input; no password is in a command or a report.
 
 **A finding** is ok, a warning, failed, or skipped with the reason. Below the table, each warning and failure says its
 cause and what to do. `--all` shows each good finding too.

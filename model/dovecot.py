@@ -14,6 +14,7 @@ from model.settings import Settings
 _SIEVE_DIR: Final = "/etc/dovecot/sieve"
 _GRACE: Final = 50 * 1024**2
 """Bytes a mail may go over a quota: the largest one at the default of messageSizeLimit, which is Postfix's setting."""
+_LENT: Final = "/run/mailhost-lent/passwords"
 _FILTER_ERRORS: Final = "/run/mailhost-filter-errors"
 """Where Dovecot leaves what is wrong with a user's filter, in a file named after the user."""
 
@@ -49,6 +50,8 @@ class DovecotContext:
     certificate: str
     certificate_key: str
     users_file: str
+    lent: str
+    """Further passwords, see host/mailhostctl/lend.py."""
     vmail: str
     mail_dir: str
     imap: bool
@@ -100,6 +103,8 @@ class PlacesContext:
     socket_dir: str
     filter_errors: str
     """Empty without filters."""
+    lent_dir: str
+    lent: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,8 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
         mail_dir=constants.MAIL_DIR,
         socket_dir=socket_dir,
         filter_errors=_FILTER_ERRORS if settings.sieve.enabled else "",
+        lent_dir=str(PurePosixPath(_LENT).parent),
+        lent=_LENT,
     )
     main = render(f"dovecot/{settings.platform.dovecot}/dovecot.conf.j2", _main(settings))
     return (
@@ -232,6 +239,7 @@ def _main(settings: Settings) -> DovecotContext:
         certificate=constants.certificate(settings.hostname),
         certificate_key=constants.certificate_key(settings.hostname),
         users_file=constants.USERS_FILE,
+        lent=_LENT,
         vmail=constants.VMAIL,
         mail_dir=constants.MAIL_DIR,
         imap=imap,

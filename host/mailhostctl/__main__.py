@@ -131,6 +131,12 @@ def _status(root: Root, _arguments: argparse.Namespace) -> None:
         print(line)
 
 
+def _lend(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import lend
+
+    lend.lend(root, arguments.address, sys.stdin.buffer)
+
+
 def _preflight(root: Root, _arguments: argparse.Namespace) -> None:
     from mailhostctl import preflight
 
@@ -237,6 +243,7 @@ _COMMANDS = {
     "remove": _remove,
     "generations": _generations,
     "status": _status,
+    "lend": _lend,
     "preflight": _preflight,
     "check": _check,
     "certificate": _certificate,
@@ -285,6 +292,8 @@ def _parser() -> argparse.ArgumentParser:
     command("remove", "stop a service and put back what was there before", service=True)
     command("generations", "list the generations kept of a service", service=True)
     command("status", "show each service: generation, files, unit")
+    added = command("lend", "let a mailbox log in with the password whose hash is on stdin, until stdin ends")
+    added.add_argument("address", metavar="ADDRESS")
     command("preflight", "see whether this machine can become a mail host, as the JSON on stdin asks; change nothing")
     added = command("check", "check the whole mail host from inside, and each DKIM key on stdin: DOMAIN SELECTOR")
     added.add_argument("--hostname", required=True, metavar="NAME")

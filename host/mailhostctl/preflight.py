@@ -12,7 +12,8 @@ from mailhostctl.paths import Root
 from mailhostctl.services import SERVICES
 from mailhostctl.system import MailhostError, say
 
-_GREETING_SECONDS = 10
+_GREETING_SECONDS = 20
+"""Connecting tries again after 1, 3, 7 and 15 seconds: the first packets of a new machine may be lost."""
 _LOOKS = ("disk", "listeners", "memory")
 _GIGABYTE = 1e9
 # systemd-resolved keeps to 127.0.0.53 and disturbs nobody.

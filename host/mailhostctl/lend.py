@@ -1,0 +1,51 @@
+"""Lends a mailbox to whoever looks at the host from outside: a second password, for as long as the session lasts.
+
+The password is a line in /run, where Dovecot looks after its users file. No other file and no daemon changes.
+"""
+
+from __future__ import annotations
+
+import grp
+import re
+import select
+import sys
+from typing import BinaryIO
+
+from mailhostctl import durable
+from mailhostctl.paths import Root
+from mailhostctl.system import MailhostError
+
+FILE = "/run/mailhost-lent/passwords"
+"""Made by tmpfiles.d(5), so that it is there, and empty, before Dovecot asks (model/dovecot.py)."""
+_USERS = "/etc/dovecot/users"
+_HASH = re.compile(r"\{ARGON2ID\}\$argon2id\$[A-Za-z0-9+/=,$]{20,300}")
+_LONGEST_SECONDS = 300
+
+
+def lend(root: Root, address: str, session: BinaryIO) -> None:
+    """Lets `address` log in with the password whose hash is the first line, until the session ends or five minutes.
+
+    Raises `MailhostError` for what is no hash, for a mailbox that is not there or disabled, and while another is lent.
+    """
+    hashed = session.readline(400).decode("ascii", "replace").strip()
+    if not _HASH.fullmatch(hashed):
+        raise MailhostError("lend: the first line on stdin is no ARGON2ID hash (not shown)")
+    users = (durable.read(root.live(_USERS)) or b"").decode().splitlines()
+    if not any(line.startswith((f"{address}:{{ARGON2ID}}", f"{address}:{{BLF-CRYPT}}")) for line in users):
+        raise MailhostError(f"lend: {address} is no mailbox here, or a disabled one")
+    file = root.live(FILE)
+    if not file.parent.is_dir():
+        raise MailhostError(f"lend: {file.parent} does not exist; run `pulumi up`")
+    with durable.locked(file.with_name("lock"), patience=0):
+        try:
+            _write(root, f"{address}:{hashed}\n")
+            print("lent")
+            sys.stdout.flush()
+            select.select([session], [], [], _LONGEST_SECONDS)
+        finally:
+            _write(root, "")
+
+
+def _write(root: Root, line: str) -> None:
+    group = grp.getgrnam("dovecot").gr_gid if str(root.base) == "/" else -1
+    durable.replace(root.live(FILE), line.encode(), mode=0o640, owner=(0, group) if group != -1 else None)
