@@ -241,8 +241,8 @@ def _has_route(address: str, port: int) -> bool:
 def query(address: str, question: Question, *, port: int = 53, patience: float | None = None) -> dns.Message:
     """Asks one server by UDP, and by TCP when the answer was truncated (RFC 7766); raises `NoAnswerError`.
 
-    It takes `patience` seconds at most, by default `ANSWER`. UDP datagrams that do not fit the question are passed over:
-    anyone can send them.
+    It takes `patience` seconds at most, by default `ANSWER`. UDP datagrams that do not fit the question are passed
+    over: anyone can send them.
     """
     identity = secrets.randbelow(0x10000)
     wire = dns.encode_query(identity, question.name, question.kind, recursive=question.recursive)
