@@ -1,4 +1,4 @@
-"""A daemon and its files: staged one by one, applied together.
+"""A daemon and its files: staged one by one, the secret ones at once, applied together.
 
 Every daemon's component is a `Service`. Staging never touches a live file; the one apply has the digests of all files
 in its input, so it runs exactly when one of them changed, and the host validates, swaps, reloads and checks as one
@@ -13,7 +13,7 @@ import pulumi
 
 from components.remote import RemoteHost, command
 from model.files import ConfigFile
-from model.manifest import manifest
+from model.manifest import manifest, secrets_document
 from model.settings import Settings
 
 
@@ -77,15 +77,17 @@ class Service(pulumi.ComponentResource):
     def __init__(self, token: str, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(token, name, {}, opts)
         previous = [args.host.helper]
-        files: list[ConfigFile | SecretFile] = [*args.files, *args.secret_files]
-        for file in files:
+        for file in args.files:
             previous = [self._stage(name, args, file, after=previous)]
+        secrets = _secrets(args)
+        if args.secret_files:
+            previous = [self._stage_secrets(name, args, secrets, after=previous)]
         (self.staged,) = previous
         self.applied = command(
             f"{name}-apply",
             args.host.remote,
             ["mailhostctl", "apply", args.service],
-            stdin=_manifest(args),
+            stdin=_manifest(args, secrets),
             delete=["mailhostctl", "remove", args.service],
             # The manifest carries the digests; the files themselves and the conditions must be there first.
             opts=pulumi.ResourceOptions(
@@ -101,34 +103,53 @@ class Service(pulumi.ComponentResource):
         self,
         name: str,
         args: ServiceArgs,
-        file: ConfigFile | SecretFile,
+        file: ConfigFile,
         *,
         after: Sequence[pulumi.Resource],
     ) -> pulumi.Resource:
-        content = pulumi.Output.secret(file.content) if isinstance(file, SecretFile) else file.content
         return command(
             f"{name}-{_slug(file.path, args.service)}",
             args.host.remote,
             ["mailhostctl", "stage", args.service, file.path, "--mode", file.mode, "--owner", file.owner],
-            stdin=content,
+            stdin=file.content,
             delete=["mailhostctl", "unstage", args.service, file.path],
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 
+    def _stage_secrets(
+        self,
+        name: str,
+        args: ServiceArgs,
+        secrets: pulumi.Output[list[ConfigFile]],
+        *,
+        after: Sequence[pulumi.Resource],
+    ) -> pulumi.Resource:
+        """Stage all secret files by one command: OpenDKIM has a key for each domain, and a chain of them is slow."""
+        return command(
+            f"{name}-secrets",
+            args.host.remote,
+            ["mailhostctl", "stage-secrets", args.service],
+            stdin=secrets.apply(secrets_document),
+            delete=["mailhostctl", "unstage-secrets", args.service],
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+        )
 
-def _manifest(args: ServiceArgs) -> pulumi.Input[str]:
-    """Keep a manifest without secrets a plain text, so that a preview shows it line by line."""
-    if not args.secret_files:
-        return manifest(args.files, args.health, args.requires)
 
-    def with_secrets(contents: list[str]) -> str:
-        secret = [
+def _secrets(args: ServiceArgs) -> pulumi.Output[list[ConfigFile]]:
+    def files(contents: list[str]) -> list[ConfigFile]:
+        return [
             ConfigFile(path=file.path, content=content, mode=file.mode, owner=file.owner)
             for file, content in zip(args.secret_files, contents, strict=True)
         ]
-        return manifest([*args.files, *secret], args.health, args.requires)
 
-    return pulumi.Output.all(*(pulumi.Output.secret(file.content) for file in args.secret_files)).apply(with_secrets)
+    return pulumi.Output.all(*(pulumi.Output.secret(file.content) for file in args.secret_files)).apply(files)
+
+
+def _manifest(args: ServiceArgs, secrets: pulumi.Output[list[ConfigFile]]) -> pulumi.Input[str]:
+    """Keep a manifest without secrets a plain text, so that a preview shows it line by line."""
+    if not args.secret_files:
+        return manifest(args.files, args.health, args.requires)
+    return secrets.apply(lambda files: manifest([*args.files, *files], args.health, args.requires))
 
 
 def _slug(path: str, service: str) -> str:

@@ -1,4 +1,4 @@
-"""The manifest: what one service shall look like on the host, as `mailhostctl apply` reads it."""
+"""What `mailhostctl` reads: the manifest of a service's files, and the document its secret files travel in."""
 
 import json
 from collections.abc import Iterable
@@ -23,4 +23,10 @@ def manifest(files: Iterable[ConfigFile], health: Iterable[str] = (), requires: 
             raise ValueError(f"{file.path}: listed twice")
         entries[file.path] = {"mode": file.mode, "owner": file.owner, "sha256": file.sha256}
     document = {"files": entries, "health": list(health), "requires": sorted(requires)}
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def secrets_document(files: Iterable[ConfigFile]) -> str:
+    """Return the secret files of a service as `mailhostctl stage-secrets` reads them, the same text in any order."""
+    document = {file.path: {"mode": file.mode, "owner": file.owner, "content": file.content} for file in files}
     return json.dumps(document, indent=2, sort_keys=True) + "\n"

@@ -92,6 +92,18 @@ def _stage(root: Root, arguments: argparse.Namespace) -> None:
     )
 
 
+def _stage_secrets(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import staging
+
+    staging.stage_secrets(root, arguments.service, sys.stdin.buffer.read().decode())
+
+
+def _unstage_secrets(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import staging
+
+    staging.unstage_secrets(root, arguments.service)
+
+
 def _unstage(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import staging
 
@@ -237,7 +249,9 @@ _COMMANDS = {
     "uninstall": _uninstall,
     "packages": _packages,
     "stage": _stage,
+    "stage-secrets": _stage_secrets,
     "unstage": _unstage,
+    "unstage-secrets": _unstage_secrets,
     "apply": _apply,
     "rollback": _rollback,
     "remove": _remove,
@@ -260,7 +274,7 @@ _COMMANDS = {
 }
 
 
-_DEPLOYING = {"packages", "stage", "apply", "rollback"}
+_DEPLOYING = {"packages", "stage", "stage-secrets", "apply", "rollback"}
 """Whoever runs these over SSH is never banned."""
 
 
@@ -286,6 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--owner", default="root:root", metavar="USER:GROUP")
     added = command("unstage", "forget what was staged for a path", service=True)
     added.add_argument("path", metavar="PATH")
+    command("stage-secrets", "keep all secret files of a service, a JSON document on stdin", service=True)
+    command("unstage-secrets", "forget the secret files staged for a service", service=True)
     command("apply", "make staged files live as the manifest on stdin says, or leave all as it was", service=True)
     added = command("rollback", "apply an earlier generation again", service=True)
     added.add_argument("generation", nargs="?", type=int, metavar="NUMBER", help="default: the one before")

@@ -59,6 +59,11 @@ class ServiceState:
         return self.folder / "staged"
 
     @property
+    def secrets(self) -> Path:
+        """The secret files that wait for `apply`, as one document."""
+        return self.folder / "secrets.json"
+
+    @property
     def candidate(self) -> Path:
         """Scratch tree that the daemon's parser judges."""
         return self.folder / "candidate"

@@ -48,7 +48,7 @@ def test_a_new_password_works_and_ends_no_session(host: Host) -> None:
     new = account(host.machine, "bob", password="a long way to tipperary")
     settings = host.stack.settings()
     host.stack.mailbox("--address", bob.address, stdin=f"{new.password}\n").must_pass()
-    assert sorted(name for _, name in host.stack.planned()) == ["mail-accounts-apply", "mail-accounts-dovecot-users"]
+    assert sorted(name for _, name in host.stack.planned()) == ["mail-accounts-apply", "mail-accounts-secrets"]
     with imap_session(bob) as session:
         host.stack.up().must_pass()
         assert session.noop()[0] == "OK"

@@ -29,6 +29,9 @@ def test_a_manifest_holds_the_digest_of_each_staged_file(graph: Graph) -> None:
         words = seen.text("create").split()
         if words[1:2] == ["stage"]:
             staged[words[2], words[3]] = hashlib.sha256(seen.text("stdin").encode()).hexdigest()
+        if words[1:2] == ["stage-secrets"]:
+            for path, entry in json.loads(seen.text("stdin")).items():
+                staged[words[2], path] = hashlib.sha256(entry["content"].encode()).hexdigest()
     listed: dict[tuple[str, str], str] = {}
     for seen in graph.commands():
         words = seen.text("create").split()
@@ -54,7 +57,7 @@ def test_another_password_touches_the_accounts_alone(graph: Graph) -> None:
     different = [
         seen.name for seen in changed.resources.values() if dict(seen.inputs) != dict(graph.resources[seen.urn].inputs)
     ]
-    assert different == ["mail-accounts-dovecot-users", "mail-accounts-apply"]
+    assert different == ["mail-accounts-secrets", "mail-accounts-apply"]
 
 
 def test_two_runs_of_one_configuration_are_the_same(graph: Graph) -> None:
@@ -82,6 +85,8 @@ def test_what_starts_something_also_stops_it(graph: Graph) -> None:
         words = seen.text("create").split()
         if words[1] == "stage":
             assert seen.text("delete") == f"mailhostctl unstage {words[2]} {words[3]}"
+        if words[1] == "stage-secrets":
+            assert seen.text("delete") == f"mailhostctl unstage-secrets {words[2]}"
         if words[1] == "apply":
             assert seen.text("delete") == f"mailhostctl remove {words[2]}"
             # Replaced on request, the new one must not be removed by the old one's delete.

@@ -15,7 +15,7 @@ def test_only_what_the_generated_key_makes_is_unknown(preview: Graph) -> None:
     assert unknown == {
         ("mail-example.org-txt", "content"),
         ("mail-dkim-visible-wait", "stdin"),
-        ("mail-opendkim-dkimkeys-example-org-mail-private", "stdin"),
+        ("mail-opendkim-secrets", "stdin"),
         ("mail-opendkim-apply", "stdin"),
         # The certificate's keys are made on the host. Their digests stand in records' data, below the level looked at.
         ("mail-tlsa-use", "stdin"),

@@ -32,12 +32,16 @@ def test_the_secrets_do_travel_by_stdin(graph: Graph) -> None:
     secret = [seen for seen in graph.commands() if is_secret(seen.inputs.get("stdin"))]
     texts = "".join(seen.text("stdin") for seen in secret)
     assert ALICES_HASH in texts
-    assert PRIVATE_KEY in texts
+    assert json.dumps(PRIVATE_KEY) in texts
 
 
 def test_the_signing_key_is_for_the_signer_only(graph: Graph) -> None:
-    (stage,) = [seen for seen in graph.commands() if ".private" in seen.text("create")]
-    assert stage.text("create").endswith("--mode 0600 --owner opendkim:opendkim")
+    (stage,) = [
+        seen for seen in graph.commands() if '.private": {' in seen.text("stdin") and "content" in seen.text("stdin")
+    ]
+    assert stage.text("create") == "mailhostctl stage-secrets opendkim"
+    (entry,) = json.loads(stage.text("stdin")).values()
+    assert (entry["mode"], entry["owner"]) == ("0600", "opendkim:opendkim")
 
 
 def test_the_digest_of_a_secret_is_secret(graph: Graph) -> None:
@@ -76,6 +80,6 @@ def test_the_mailbox_file_is_read_and_its_hashes_are_secret(tmp_path: Path, monk
     (tmp_path / "mailboxes.test.json").write_text(mailbox_file.text({"carol@example.org": entry}))
     monkeypatch.setattr(mailbox_file, "FOLDER", tmp_path)
     graph = run(CONFIG | {"mailboxesKey": key}, secret_keys=("mailboxes", "mailboxesKey"))
-    assert f"carol@example.org:{hashed}" in graph.named("mail-accounts-dovecot-users").text("stdin")
+    assert f"carol@example.org:{hashed}" in graph.named("mail-accounts-secrets").text("stdin")
     assert "argon2id" not in plain_inputs(graph)
     assert key not in plain_inputs(graph)

@@ -1,5 +1,7 @@
 """rspamd as the signer: two keys for each domain, and nothing of OpenDKIM."""
 
+import json
+
 import pytest
 
 from tests.graph.conftest import CONFIG
@@ -39,12 +41,12 @@ def test_the_second_record_names_the_other_kind_of_key(signing: Graph) -> None:
 
 
 def test_both_private_keys_are_for_rspamd_only_and_secret(signing: Graph) -> None:
-    staged = {seen.text("create"): seen for seen in signing.commands() if ".private" in seen.text("create")}
-    stage = "mailhostctl stage rspamd /etc/rspamd/dkim/example.org"
-    mode = "--mode 0640 --owner root:_rspamd"
-    assert staged.keys() == {f"{stage}.mail.private {mode}", f"{stage}.mail-ed25519.private {mode}"}
-    assert all(is_secret(seen.inputs["stdin"]) for seen in staged.values())
-    assert {seen.text("stdin") for seen in staged.values()} == {PRIVATE_KEY, f"{ED25519_SEED}\n"}
+    stage = signing.named("mail-spam-rspamd-secrets")
+    assert is_secret(stage.inputs["stdin"])
+    folder, read_by = "/etc/rspamd/dkim/example.org", {"mode": "0640", "owner": "root:_rspamd"}
+    document = json.loads(stage.text("stdin"))
+    assert document[f"{folder}.mail.private"] == read_by | {"content": PRIVATE_KEY}
+    assert document[f"{folder}.mail-ed25519.private"] == read_by | {"content": f"{ED25519_SEED}\n"}
     assert is_secret(signing.named(RSPAMD).inputs["stdin"])
 
 
