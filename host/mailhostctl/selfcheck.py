@@ -109,7 +109,7 @@ def _key(root: Root, domain: str, selector: str) -> _Finding:
         return _Finding(what=what, wrong=f"its private key is in neither {' nor '.join(_KEYS)}")
     try:
         name, value = f"{selector}._domainkey.{domain}", _record(found[0].decode())
-        resolver.wait(root, [resolver.Wanted(zone=domain, name=name, kind="TXT", value=value)], timeout=5)
+        resolver.wait(root, [resolver.Wanted(zone=domain, name=name, kind="TXT", value=value)], timeout=30)
     except MailhostError as error:
         return _Finding(what=what, wrong=str(error))
     return _Finding(what=what)
