@@ -86,7 +86,6 @@ _UNBOUND: Final = """server:
   local-zone: "8.b.d.0.1.0.0.2.ip6.arpa." nodefault
   cache-max-ttl: 0
   cache-max-negative-ttl: 0
-  val-bogus-ttl: 0
   infra-host-ttl: 1
 remote-control:
   control-enable: no

@@ -248,13 +248,6 @@ def test_a_zone_that_is_not_signed(host: Host) -> None:
         assert set(look(host, "--no-ssh").not_well()) == {"dns.dnssec"}
 
 
-def test_a_ds_record_of_another_key(host: Host) -> None:
-    with served(TLD, dns.record(host.machine.domain, "DS", [f"4711 13 2 {'ab' * 32}"])):
-        seen = look(host, "--no-ssh").not_well()
-    assert "dns.bogus" in seen
-    assert "dns.dnssec" not in seen
-
-
 def test_an_mta_sts_record_without_its_policy(host: Host) -> None:
     record = dns.record(f"_mta-sts.{host.machine.domain}", "TXT", ['"v=STSv1; id=20261122"'])
     with served(host.machine.domain, record):
