@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.errors import LabError
 from tests.bench import figures, scenarios
+from tests.bench.samples import Samples
 
 
 def main() -> int:
@@ -31,7 +32,7 @@ def main() -> int:
     if arguments.runs < 1:
         parser.error(f"--runs {arguments.runs}: at least 1")
     load = _load()
-    samples = scenarios.Samples()
+    samples = Samples()
     try:
         with tempfile.TemporaryDirectory(prefix="mailhost-bench-") as folder:
             scenarios.measure(samples, Path(folder), arguments.runs)

@@ -3,20 +3,36 @@
 import os
 import shutil
 import subprocess
-import sys
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from lab import control, environment, faults, machines, plugin_cache
-from lab.addresses import MACHINES
+from lab import control, environment, machines, plugin_cache
+from lab.addresses import MACHINES, OUTSIDE
 from model.packages import packages
-from tests.bench.figures import Comparison, Figure, Unit
-from tests.bench.processes import lab_tests_run, peak_megabytes, seconds
+from tests.bench import service, size
+from tests.bench.processes import lab_tests_run, peak_megabytes
+from tests.bench.samples import (
+    APT,
+    CHANGED_LOGINS,
+    CHANGED_UP,
+    EMPTY_MEMORY,
+    EMPTY_PREVIEW,
+    EMPTY_UP,
+    FRESH_MEMORY,
+    MAKE_TEST,
+    MAKE_UP,
+    MEMORY,
+    NEW_PREVIEW,
+    PREVIEW,
+    SAME_LOGINS,
+    SAME_UP,
+    UP,
+    Samples,
+    say,
+    wait_for_tests,
+)
 from tests.e2e.stack import ROOT, Stack
 from tests.golden.cases import settings
 
@@ -28,85 +44,19 @@ _CHANGES: Final = ("20971520", None)
 _EVERYDAY: Final = 3
 """How much more often than a fresh machine the quick things are measured: a busy machine disturbs them more."""
 
-APT: Final = "apt-get update, install"
-UP: Final = "fresh up"
-EMPTY_PREVIEW: Final = "preview, empty program"
-NEW_PREVIEW: Final = "preview, new host"
-PREVIEW: Final = "preview, nothing changed"
-EMPTY_MEMORY: Final = "program's memory, empty"
-MEMORY: Final = "program's memory"
-EMPTY_UP: Final = "up, empty program"
-SAME_UP: Final = "up, nothing changed"
-SAME_LOGINS: Final = "SSH connections, nothing changed"
-CHANGED_UP: Final = "up, one file changed"
-CHANGED_LOGINS: Final = "SSH connections, one file changed"
-MAKE_UP: Final = "make up, the second time"
-MAKE_TEST: Final = "make test"
-
-_FIGURES: Final[tuple[tuple[str, str, Unit, Comparison, float | None], ...]] = (
-    (UP, APT, "s", "ratio", 1.2),
-    (NEW_PREVIEW, EMPTY_PREVIEW, "s", "ratio", 1.5),
-    (PREVIEW, EMPTY_PREVIEW, "s", "ratio", 1.5),
-    (MEMORY, EMPTY_MEMORY, "MB", "value", 120),
-    (SAME_UP, EMPTY_UP, "s", "difference", 2.5),
-    (SAME_LOGINS, "", "", "value", 0),
-    (CHANGED_UP, EMPTY_UP, "s", "difference", 3.5),
-    (CHANGED_LOGINS, "", "", "value", None),
-    (MAKE_UP, "", "s", "value", 180),
-    (MAKE_TEST, "", "s", "value", 900),
-)
-
-
-def say(text: str) -> None:
-    """Print one line of progress."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What was measured so far, by name."""
-
-    values: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    def time(self, name: str, work: Callable[[], object]) -> None:
-        """Measure `work` once on the wall clock, when no test disturbs it."""
-        _wait_for_tests()
-        with faults.undisturbed():
-            took = seconds(work)
-        self.add(name, took, "s")
-
-    def add(self, name: str, value: float, unit: Unit) -> None:
-        """Note one value."""
-        self.values[name].append(value)
-        say(f"  {name}: {value:.2f} {unit}".rstrip())
-
-    def figures(self) -> list[Figure]:
-        """Return everything that was measured beside its reference."""
-        return [
-            Figure(
-                name=name,
-                unit=unit,
-                measured=self.values[name],
-                reference=reference,
-                references=self.values[reference],
-                comparison=comparison,
-                aim=aim,
-            )
-            for name, reference, unit, comparison, aim in _FIGURES
-            if name in self.values
-        ]
-
 
 def measure(samples: Samples, folder: Path, runs: int) -> None:
     """Measure the program on a machine of the lab, `runs` times fresh; its disk and its zone's records are lost."""
     with _machine():
         host = _fresh(samples, folder, runs)
         _everyday(samples, folder, _EVERYDAY * runs, host)
+        size.measure(samples, MACHINE, folder, _EVERYDAY * runs)
+        service.measure(samples, host, runs)
 
 
 def measure_newcomer(samples: Samples) -> None:
     """Measure `make up` with warm caches, and `make test`: minutes, and the lab is taken down on the way."""
-    _wait_for_tests()
+    wait_for_tests()
     say("make up and make down once, so that the caches are warm")
     _make("up")
     _make("down")
@@ -114,19 +64,12 @@ def measure_newcomer(samples: Samples) -> None:
     samples.time(MAKE_TEST, lambda: _make("test"))
 
 
-def _wait_for_tests() -> None:
-    if lab_tests_run():
-        say("waiting for tests that use the lab to finish")
-        while lab_tests_run():
-            time.sleep(2)
-
-
 @contextmanager
 def _machine() -> Iterator[None]:
     """The machine and what it needs; in the end it is as new, and runs if it did."""
-    _wait_for_tests()
+    wait_for_tests()
     was_running = machines.running(MACHINE.name)
-    control.up((MACHINE.name,))
+    control.up((MACHINE.name, OUTSIDE.name))
     plugin_cache.fill()
     try:
         yield
@@ -139,7 +82,7 @@ def _machine() -> Iterator[None]:
 
 def _reset() -> None:
     """A fresh machine that has come to rest."""
-    _wait_for_tests()
+    wait_for_tests()
     control.reset(MACHINE.name)
     machines.execute(MACHINE.name, ["systemctl", "is-system-running", "--wait"])
 
@@ -153,6 +96,7 @@ def _fresh(samples: Samples, folder: Path, runs: int) -> Stack:
     for run in range(1, runs + 1):
         say(f"fresh machine, run {run} of {runs}")
         _reset()
+        samples.add(FRESH_MEMORY, service.memory(MACHINE), "MB")
         samples.time(APT, lambda: _apt(wanted))
         _reset()
         stack = _stack(folder / f"host{run}")

@@ -109,8 +109,8 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         with faults.publication_held(machine.domain):
             running = stack.start_up()
             watch = _Watch()
-            held = wait_for(lambda: _held(machine, watch), "the packages and the waits for DNS", seconds=240)
-        output, _ = running.communicate(timeout=240)
+            held = wait_for(lambda: _held(machine, watch), "the packages and the waits for DNS", seconds=480)
+        output, _ = running.communicate(timeout=480)
     assert running.returncode == 0, output
     yield Host(machine=machine, stack=stack, held=held, first_up=Run(code=running.returncode, output=output))
     machines.stop(machine.name)
