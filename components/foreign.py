@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pulumi
+from pulumi.runtime.rpc_manager import RPCManager
+from pulumi.runtime.settings import SETTINGS
 
 from components.cloudflare import RECORD, list_records, own_comment
 from model import foreign
@@ -97,6 +99,12 @@ class ForeignRecords:
         if zone_id not in self._zones:
             context = contextvars.copy_context()
             self._zones[zone_id] = asyncio.get_running_loop().run_in_executor(
-                self._thread, context.run, lambda: asyncio.run(list_records(zone_id))
+                self._thread, context.run, _listed, zone_id
             )
         return await self._zones[zone_id]
+
+
+def _listed(zone_id: str) -> list[foreign.Existing]:
+    # The SDK waits in its own event loop for every call it knows of; this one runs in another, and is not its business.
+    SETTINGS.rpc_manager = RPCManager()  # type: ignore[no-untyped-call] # because the SDK has no types here
+    return asyncio.run(list_records(zone_id))
