@@ -17,7 +17,7 @@ def test_destroy_leaves_the_mail_and_nothing_else_and_up_again_finds_it(host: Ho
     listening = host.run("ss", "-Hltn")
     for port in (25, 587, 465, 143, 993, 110, 995, 4190, 80, 443):
         assert f":{port} " not in listening
-    for unit in ("postfix", "dovecot", "opendkim", "nginx"):
+    for unit in ("postfix", "postfix-mta-sts-resolver", "dovecot", "opendkim", "nginx"):
         assert host.run("systemctl", "show", "-P", "ActiveState", unit).strip() == "inactive"
         assert host.run("systemctl", "show", "-P", "UnitFileState", unit).strip() == "disabled"
     assert "inactive" in host.run("ufw", "status")
