@@ -14,6 +14,7 @@ from components.cloudflare import RECORD, list_records, own_comment
 from model import foreign
 from model.settings import Settings
 
+_OTHER_PLUGINS: Final = ("command:", "tls:")
 # What the operator's record may have otherwise than ours, and keeps while it is in dns.adopt.
 _KEPT: Final = ["comment", "content", "data", "priority", "proxied", "settings", "tags", "ttl"]
 
@@ -34,6 +35,7 @@ class ForeignRecords:
             adopted=set(settings.dns.adopt.values()),
         )
         self._records: dict[str, pulumi.Resource] = {}
+        self._first: dict[str, pulumi.Resource] = {}
         self._zones: dict[str, asyncio.Future[list[foreign.Existing]]] = {}
         self._conflicts: dict[str, foreign.Conflict] = {}
         # The SDK's own threads all wait for records that wait for this look.
@@ -48,6 +50,8 @@ class ForeignRecords:
     def _watch(self, made: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         """Bind the look to a record, or take over the one that stands in its place."""
         if made.type_ != RECORD:
+            if made.type_.startswith(_OTHER_PLUGINS):
+                self._first.setdefault(made.type_.partition(":")[0], made.resource)
             return None
         self._records[made.name] = made.resource
         adopted = self._adopt.get(made.name)
@@ -56,7 +60,11 @@ class ForeignRecords:
             if adopted
             else pulumi.ResourceOptions(hooks=self._hooks)
         )
-        return pulumi.ResourceTransformationResult(made.props, pulumi.ResourceOptions.merge(made.opts, more))
+        # The engine starts one plugin after another, as a step like any other. Were every step a record that looks, the
+        # look would wait for a plugin, and the plugin for a step.
+        started = pulumi.ResourceOptions(depends_on=list(self._first.values()))
+        opts = pulumi.ResourceOptions.merge(pulumi.ResourceOptions.merge(made.opts, more), started)
+        return pulumi.ResourceTransformationResult(made.props, opts)
 
     def judged(self) -> pulumi.Output[None]:
         """Fail the program once all records are known, if one of them met a foreign one.

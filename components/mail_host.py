@@ -53,6 +53,11 @@ class MailHost(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         settings = args.settings
         remote = remote_host(settings)
+        host = Host(
+            f"{name}-host",
+            HostArgs(remote=remote, platform=settings.platform, preflight=preflight.asked(settings)),
+            child,
+        )
         domains = {
             domain.name: MailDomain(f"{name}-{domain.name}", MailDomainArgs(settings=settings, domain=domain), child)
             for domain in settings.served
@@ -63,11 +68,6 @@ class MailHost(pulumi.ComponentResource):
             child,
         )
 
-        host = Host(
-            f"{name}-host",
-            HostArgs(remote=remote, platform=settings.platform, preflight=preflight.asked(settings)),
-            child,
-        )
         installed = Packages(
             f"{name}-packages",
             PackagesArgs(host=remote, names=packages.packages(settings), after=[host.ready]),
