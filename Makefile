@@ -49,7 +49,8 @@ preview: check ## what a pull request gets: the checks, then the plan of stack d
 test: lab-tools actionlint ## every test, also those on the real Debian machines of the lab
 	@$(MAKE) --jobs --output-sync=target lint
 	$(PYTEST) -m 'not lab' --numprocesses auto --dist worksteal
-	$(PYTEST) -m lab --numprocesses 3 --dist loadgroup
+	$(PYTEST) tests/lab --numprocesses 2 --dist loadgroup
+	$(PYTEST) tests/e2e tests/parsers --numprocesses 3 --dist loadgroup
 
 .PHONY: bench
 bench: lab-tools ## how fast and how heavy, beside references of the same run: RUNS=3

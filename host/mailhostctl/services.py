@@ -271,7 +271,10 @@ class Metrics(Daemon):
         must(["systemctl", "enable", "--quiet", "rsyslog.service", self.page])
         must(["systemctl", "restart", "rsyslog.service"])
         super().activate(before)
-        must(["systemctl", "restart", self.page])
+        # A request of this moment may still hold the address.
+        if run(["systemctl", "restart", self.page]).code:
+            time.sleep(1)
+            must(["systemctl", "restart", self.page])
 
     def deactivate(self) -> None:
         """Stops rsyslog too where it only ran for the exporter: our rule lets it write nothing else."""

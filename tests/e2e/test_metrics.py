@@ -129,7 +129,8 @@ def test_there_is_only_one_page(host: Host) -> None:
 
 def test_nothing_of_the_page_stays_in_memory(host: Host) -> None:
     page(host, "mailhost")
-    wait_for(lambda: "mailhostctl" not in host.run("ps", "-eo", "args") or None, "the end of the process", seconds=5)
+    ended = "the end of the process"
+    wait_for(lambda: "mailhostctl metrics" not in host.run("ps", "-eo", "args") or None, ended, seconds=5)
 
 
 def test_dashboard_and_rules_only_name_what_a_host_has(host: Host) -> None:

@@ -117,6 +117,15 @@ def test_exporter_log_and_page_come_and_go_together(host: Host) -> None:
     assert {call.split()[-1] for call in stopped} == {*UNITS, "syslog.socket"}
 
 
+def test_a_request_that_holds_the_address_is_waited_for(host: Host) -> None:
+    (host.fake / "again").mkdir()
+    (host.fake / "again/systemctl").symlink_to(host.fake / "play")
+    held = f'if [ "$*" = "restart {UNITS[2]}" ] && [ ! -e "$FAKE/tried" ]; then : > "$FAKE/tried"; exit 1; fi\n'
+    host.play("systemctl", f'{held}exec "$FAKE/again/systemctl" "$@"\n')
+    assert host.apply("metrics", FILES) == 0
+    assert (host.fake / "tried").exists()
+
+
 def test_an_rsyslog_that_was_there_stays(host: Host) -> None:
     assert host.apply("metrics", FILES | {RULE: "mail.* -/var/log/mailhost.log\n"}) == 0
     assert host.run("remove", "metrics") == 0
