@@ -73,29 +73,28 @@ endif
 .PHONY: mailbox
 mailbox: ## add or change one: ADDRESS=alice@example.com STACK=dev [NAME= QUOTA=5G ENABLED=no REMOVE=yes]; many: CSV=file
 	@$(TOOLCHAIN) tools >/dev/null
-	@if [ -f .lab/env ] && [ '$(STACK)' = dev ]; then source .lab/env; fi; \
-	PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m accounts --stack '$(STACK)' $(call given,ADDRESS,address) \
+	@$(call on_stack,accounts) $(call given,ADDRESS,address) \
 		$(call given,NAME,name) $(call given,QUOTA,quota) $(call given,ENABLED,enabled) $(call given,CSV,csv) \
 		$(if $(REMOVE),--remove)
 
 .PHONY: doctor
 doctor: ## what the world sees of it: STACK=dev [OPTIONS='--account alice@example.com']; docs/doctor.md
 	@$(TOOLCHAIN) tools >/dev/null
-	@$(DOCTOR) $(OPTIONS)
+	@$(call on_stack,doctor) $(OPTIONS)
 
 .PHONY: preflight
 preflight: ## whether everything is there that `pulumi up` needs and cannot make: STACK=dev
 	@$(TOOLCHAIN) tools >/dev/null
-	@$(DOCTOR) --preflight $(OPTIONS)
+	@$(call on_stack,doctor) --preflight $(OPTIONS)
 
 .PHONY: reports
 reports: ## what other mail servers report of it (DMARC, TLS): STACK=dev [OPTIONS='--days 7']; docs/operations.md
 	@$(TOOLCHAIN) tools >/dev/null
-	@if [ -f .lab/env ] && [ '$(STACK)' = dev ]; then source .lab/env; fi; \
-	PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m reports --stack '$(STACK)' $(OPTIONS)
+	@$(call on_stack,reports) $(OPTIONS)
 
-DOCTOR = if [ -f .lab/env ] && [ '$(STACK)' = dev ]; then source .lab/env; fi; \
-	PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m doctor --stack '$(STACK)'
+# A program about one stack; the lab's environment goes with the lab's stack.
+on_stack = if [ -f .lab/env ] && [ '$(STACK)' = dev ]; then source .lab/env; fi; \
+	PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m $1 --stack '$(STACK)'
 
 # A variable of this command line as an option. make puts it into the environment, so no quoting can break it.
 given = $(if $(findstring command,$(origin $1)),--$2 "$$$1")

@@ -79,8 +79,8 @@ class Service(pulumi.ComponentResource):
         previous = [args.host.helper]
         for file in args.files:
             previous = [self._stage(name, args, file, after=previous)]
-        secrets = _secrets(args)
-        if args.secret_files:
+        secrets = _secrets(args) if args.secret_files else None
+        if secrets is not None:
             previous = [self._stage_secrets(name, args, secrets, after=previous)]
         (self.staged,) = previous
         self.applied = command(
@@ -145,9 +145,9 @@ def _secrets(args: ServiceArgs) -> pulumi.Output[list[ConfigFile]]:
     return pulumi.Output.all(*(pulumi.Output.secret(file.content) for file in args.secret_files)).apply(files)
 
 
-def _manifest(args: ServiceArgs, secrets: pulumi.Output[list[ConfigFile]]) -> pulumi.Input[str]:
+def _manifest(args: ServiceArgs, secrets: pulumi.Output[list[ConfigFile]] | None) -> pulumi.Input[str]:
     """Keep a manifest without secrets a plain text, so that a preview shows it line by line."""
-    if not args.secret_files:
+    if secrets is None:
         return manifest(args.files, args.health, args.requires)
     return secrets.apply(lambda files: manifest([*args.files, *files], args.health, args.requires))
 

@@ -5,13 +5,13 @@ The password is a line in /run, where Dovecot looks after its users file. No oth
 
 from __future__ import annotations
 
-import grp
 import re
 import select
 import sys
 from typing import BinaryIO
 
 from mailhostctl import durable
+from mailhostctl.manifest import owner_ids
 from mailhostctl.paths import Root
 from mailhostctl.system import MailhostError
 
@@ -47,5 +47,5 @@ def lend(root: Root, address: str, session: BinaryIO) -> None:
 
 
 def _write(root: Root, line: str) -> None:
-    group = grp.getgrnam("dovecot").gr_gid if str(root.base) == "/" else -1
-    durable.replace(root.live(FILE), line.encode(), mode=0o640, owner=(0, group) if group != -1 else None)
+    ids = owner_ids("root:dovecot") if root.gives_ownership else None
+    durable.replace(root.live(FILE), line.encode(), mode=0o640, owner=ids)

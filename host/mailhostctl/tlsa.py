@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailhostctl import certificate, dns, durable, resolver
+from mailhostctl import certificate, dns, durable, paths, resolver
 from mailhostctl.certificate import Issuer
 from mailhostctl.paths import LINEAGES, STATE, Root
 from mailhostctl.system import MailhostError, must, run, say
@@ -168,8 +168,8 @@ def _note_visible(root: Root, number: int, text: str) -> None:
 
 def _exchange(root: Root, hostname: str, key: Path, issuer: Issuer) -> None:
     """Gets a certificate for the key, with the names of the present one, and lets the daemons serve it."""
-    live = root.live(f"{LINEAGES}/{hostname}")
-    shown = must(["openssl", "x509", "-in", str(live / "cert.pem"), "-noout", "-ext", "subjectAltName"])
+    present = str(root.live(paths.certificate(hostname)))
+    shown = must(["openssl", "x509", "-in", present, "-noout", "-ext", "subjectAltName"])
     names = re.findall(r"DNS:[^,\s]+", shown.out)
     with tempfile.TemporaryDirectory(dir=root.live(_FOLDER)) as made:
         folder = Path(made)

@@ -99,14 +99,14 @@ def _fresh(samples: Samples, folder: Path, runs: int) -> Stack:
         samples.add(FRESH_MEMORY, service.memory(MACHINE), "MB")
         samples.time(APT, lambda: _apt(wanted))
         _reset()
-        stack = _stack(folder / f"host{run}")
+        stack = size.new_stack(MACHINE, folder / f"host{run}")
         samples.time(UP, lambda stack=stack: stack.up().must_pass())  # type: ignore[misc] # mypy cannot infer a lambda with a default
     return stack
 
 
 def _everyday(samples: Samples, folder: Path, runs: int, host: Stack) -> None:
     """Plan and update without and with a change, an empty program always first."""
-    empty, new = _empty_stack(folder / "empty"), _stack(folder / "new")
+    empty, new = _empty_stack(folder / "empty"), size.new_stack(MACHINE, folder / "new")
     say("once unmeasured")
     empty.up().must_pass()
     new.preview().must_pass()
@@ -128,13 +128,6 @@ def _everyday(samples: Samples, folder: Path, runs: int, host: Stack) -> None:
         samples.time(CHANGED_UP, lambda: host.up().must_pass())
         samples.add(CHANGED_LOGINS, machines.ssh_connections(MACHINE.name) - logins, "")
         assert host.changes()["update"] == 2, host.changes()
-
-
-def _stack(folder: Path) -> Stack:
-    folder.mkdir()
-    stack = Stack(machine=MACHINE, folder=folder)
-    stack.create()
-    return stack
 
 
 def _empty_stack(folder: Path) -> Stack:

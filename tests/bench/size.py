@@ -21,7 +21,7 @@ def measure(samples: Samples, machine: Machine, folder: Path, runs: int) -> None
     few, many = (_mailboxes(machine, folder / f"mailboxes{count}", count) for count in (FEW, MANY))
     names = [f"d{number:02}.example" for number in range(1, DOMAINS)]
     with _cloudflare(folder, (machine.domain, *names)) as url:
-        domains = _stack(machine, folder / "domains")
+        domains = new_stack(machine, folder / "domains")
         domains.configure({"cloudflare:baseUrl": url, "domains": {name: {"zoneId": zone_id(name)} for name in names}})
         for run in range(runs):
             say(f"plans of many, run {run + 1} of {runs}")
@@ -32,7 +32,7 @@ def measure(samples: Samples, machine: Machine, folder: Path, runs: int) -> None
 
 def _mailboxes(machine: Machine, folder: Path, count: int) -> Stack:
     """A stack whose mailboxes came by `make mailbox CSV=`."""
-    stack = _stack(machine, folder)
+    stack = new_stack(machine, folder)
     hashed = password_hashes()["bob"]
     rows = folder / "people.csv"
     people = (f'u{number}@{machine.domain},"{hashed}",U {number},1G\n' for number in range(count))
@@ -41,7 +41,8 @@ def _mailboxes(machine: Machine, folder: Path, count: int) -> Stack:
     return stack
 
 
-def _stack(machine: Machine, folder: Path) -> Stack:
+def new_stack(machine: Machine, folder: Path) -> Stack:
+    """Make a stack of the program as it is, in a folder of its own."""
     folder.mkdir()
     stack = Stack(machine=machine, folder=folder)
     stack.create()
