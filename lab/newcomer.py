@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from lab import control, environment, paths, plugin_cache
+from lab import control, environment, paths, plugin_cache, processes
 from lab.addresses import DEFAULT_MACHINES, MACHINES, STACK
 from lab.demo import PASSWORDS, Finding, checks
 from lab.errors import LabError
@@ -20,6 +20,7 @@ _WARNINGS = 1
 def main() -> int:
     """Bring everything up and return the exit status: 1 when a check of the table failed."""
     started = time.monotonic()
+    processes.heed_interrupts()
     try:
         control.up(DEFAULT_MACHINES)
         plugin_cache.fill()

@@ -55,6 +55,15 @@ def _recorded(name: str) -> _Handle | None:
     return _parse(stat)[1] if boot == _BOOT_ID.read_text().strip() else None
 
 
+def heed_interrupts() -> None:
+    """Undo for this process and its children what a shell does to a command in the background: SIGINT is ignored.
+
+    The pulumi command ends a language host by SIGINT, and waits five seconds for one that ignores it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pid(name: str) -> int | None:
     """Process id of `name` while it runs."""
     handle = _recorded(name)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lab import processes
 from lab.errors import LabError
 from tests.bench import figures, scenarios
 from tests.bench.samples import Samples
@@ -31,6 +32,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.runs < 1:
         parser.error(f"--runs {arguments.runs}: at least 1")
+    processes.heed_interrupts()
     load = _load()
     samples = Samples()
     try:

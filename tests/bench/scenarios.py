@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,8 @@ from tests.e2e.stack import ROOT, Stack
 from tests.golden.cases import settings
 
 MACHINE: Final = MACHINES["e13"]
+_NEWCOMER: Final = replace(MACHINE, domain=MACHINE.second_domain)
+"""A host that is only planned, in a zone that nothing was published in."""
 _INSTALL_SECONDS: Final = 900
 """After that an installation counts as hung."""
 _CHANGES: Final = ("20971520", None)
@@ -50,7 +53,7 @@ def measure(samples: Samples, folder: Path, runs: int) -> None:
     with _machine():
         host = _fresh(samples, folder, runs)
         _everyday(samples, folder, _EVERYDAY * runs, host)
-        size.measure(samples, MACHINE, folder, _EVERYDAY * runs)
+        size.measure(samples, _NEWCOMER, folder, _EVERYDAY * runs)
         service.measure(samples, host, runs)
 
 
@@ -106,7 +109,7 @@ def _fresh(samples: Samples, folder: Path, runs: int) -> Stack:
 
 def _everyday(samples: Samples, folder: Path, runs: int, host: Stack) -> None:
     """Plan and update without and with a change, an empty program always first."""
-    empty, new = _empty_stack(folder / "empty"), size.new_stack(MACHINE, folder / "new")
+    empty, new = _empty_stack(folder / "empty"), size.new_stack(_NEWCOMER, folder / "new")
     say("once unmeasured")
     empty.up().must_pass()
     new.preview().must_pass()

@@ -158,6 +158,17 @@ def test_ctrl_c_ends_up_at_once_and_without_a_traceback(second: SecondLab) -> No
     assert second.traces() == []
 
 
+def test_what_is_started_in_the_background_heeds_an_interrupt_too() -> None:
+    script = (
+        "import os; from lab import processes; processes.heed_interrupts();"
+        " os.execvp('grep', ['grep', '^SigIgn:', '/proc/self/status'])"
+    )
+    background = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", script]
+    said = subprocess.run(background, cwd=paths.CLONE, stdout=subprocess.PIPE, text=True, check=True).stdout
+    ignored = int(said.removeprefix("SigIgn:"), 16)
+    assert not ignored & 1 << (signal.SIGINT - 1)
+
+
 def test_a_power_cut_loses_no_disk(second: SecondLab) -> None:
     second.run("up", "bookworm")
     second.run("shell", "bookworm", "echo kept >/root/kept; sync")
