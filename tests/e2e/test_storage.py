@@ -21,6 +21,7 @@ from lab.clients import (
     imap_messages,
     lab_names,
     pop3_messages,
+    submit,
     wait_for,
     with_subject,
 )
@@ -114,7 +115,12 @@ def test_a_user_is_told_at_80_and_95_percent_and_refused_at_the_door_when_full(h
         assert (code, said[:5]) == (552, "5.2.2")
     code, said = fill(host, small, 1000)
     assert (code, said[:5]) == (552, "5.2.2")
-    assert ask(host, account(host.machine, "alice").address)[0] == 250
+    alice = account(host.machine, "alice")
+    assert ask(host, alice.address)[0] == 250
+    for port in (587, 465):
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as caught:
+            submit(alice, compose(alice.address, small.address, "to a full mailbox"), port=port)
+        assert caught.value.recipients[small.address][0] == 552
 
     with session(small) as client:
         _, (_, limits) = client.getquotaroot("INBOX")
