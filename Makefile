@@ -12,6 +12,8 @@ RUNS ?= 3
 
 VENV := .venv/bin
 TOOLCHAIN := $(PYTHON) -m toolchain
+# Where it is set, every process of the tests would compile all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
 ifdef MAILHOST_CACHE
 export MAILHOST_CACHE := $(abspath $(MAILHOST_CACHE))
 endif

@@ -5,6 +5,7 @@ Read, not imported: pulumi_cloudflare costs seconds and 130 MB.
 
 import ast
 import functools
+import re
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,10 +23,17 @@ class Argument:
 
 
 @functools.cache
-def classes(path: str) -> dict[str, ast.ClassDef]:
-    """Classes of a generated module, by its path below site-packages."""
-    tree = ast.parse((SITE / path).read_text(encoding="utf-8"))
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+def class_of(path: str, name: str) -> ast.ClassDef:
+    """One class of a generated module, by its path below site-packages.
+
+    Only its own lines are parsed: pulumi_cloudflare/_inputs.py has 90,000.
+    """
+    text = (SITE / path).read_text(encoding="utf-8")
+    own = re.search(rf"^class {name}\b.*\n(?:(?:[ )].*)?\n)*", text, re.MULTILINE)
+    assert own, f"{path} has no class {name}"
+    (found,) = ast.parse(own[0]).body
+    assert isinstance(found, ast.ClassDef)
+    return found
 
 
 def arguments(class_: ast.ClassDef) -> dict[str, Argument]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.graph.harness import Graph, Seen, is_secret
-from tests.official import Argument, arguments, classes
+from tests.official import Argument, arguments, class_of
 
 RESOURCES = {
     "cloudflare:index/dnsRecord:DnsRecord": ("pulumi_cloudflare/dns_record.py", "DnsRecordArgs"),
@@ -36,13 +36,13 @@ def test_every_provider_resource_is_covered(graph: Graph) -> None:
 @pytest.mark.parametrize("token", list(RESOURCES))
 def test_inputs_are_what_the_official_type_takes(graph: Graph, token: str) -> None:
     path, name = RESOURCES[token]
-    official = arguments(classes(path)[name])
+    official = arguments(class_of(path, name))
     for seen in graph.of_type(token):
         check(seen.inputs, official, seen.name)
 
 
 def test_the_parts_of_a_record_are_what_the_official_type_takes(graph: Graph) -> None:
-    official = arguments(classes("pulumi_cloudflare/_inputs.py")["DnsRecordDataArgs"])
+    official = arguments(class_of("pulumi_cloudflare/_inputs.py", "DnsRecordDataArgs"))
     services = [seen for seen in graph.of_type("cloudflare:index/dnsRecord:DnsRecord") if seen.inputs["type"] == "SRV"]
     assert services
     for seen in services:
@@ -53,13 +53,13 @@ def test_the_parts_of_a_record_are_what_the_official_type_takes(graph: Graph) ->
 
 
 def test_connections_are_what_the_official_type_takes(graph: Graph) -> None:
-    official = arguments(classes("pulumi_command/remote/_inputs.py")["ConnectionArgs"])
+    official = arguments(class_of("pulumi_command/remote/_inputs.py", "ConnectionArgs"))
     for seen in graph.commands():
         check(connection_of(seen), official, seen.name)
 
 
 def test_the_zone_lookup_asks_what_the_official_function_takes(graph: Graph) -> None:
-    official = arguments(classes("pulumi_cloudflare/_inputs.py")["GetZoneFilterArgs"])
+    official = arguments(class_of("pulumi_cloudflare/_inputs.py", "GetZoneFilterArgs"))
     ((function, sent),) = graph.calls
     assert function == "cloudflare:index/getZone:getZone"
     assert set(sent) == {"filter"}

@@ -16,7 +16,7 @@ from lab.plugins.command import CommandProvider
 from lab.plugins.schema import Field
 from lab.plugins.serve import Provider
 from lab.plugins.tls import TlsProvider
-from tests.official import SITE, arguments, classes
+from tests.official import SITE, arguments, class_of
 
 PROVIDERS: dict[str, type[Provider]] = {
     "cloudflare": CloudflareProvider,
@@ -48,8 +48,7 @@ def plugin(name: str, token: str) -> Any:
     ],
 )
 def test_inputs_are_the_official_ones(name: str, token: str, module: str, class_: str) -> None:
-    found = classes(f"pulumi_{name}/{module}")
-    official = names(found[class_])
+    official = names(class_of(f"pulumi_{name}/{module}", class_))
     if name == "cloudflare":
         # Its SDK calls the zone optional; Cloudflare has no record without one.
         official["zoneId"] = True
@@ -64,7 +63,7 @@ def test_connection_is_the_official_one(path: tuple[str, ...], class_: str) -> N
     fields = plugin("command", "command:remote:Command").inputs
     for key in path:
         fields = fields[key].fields
-    assert schema(fields) == names(classes("pulumi_command/remote/_inputs.py")[class_])
+    assert schema(fields) == names(class_of("pulumi_command/remote/_inputs.py", class_))
 
 
 def test_connection_defaults_are_the_official_ones() -> None:
@@ -80,15 +79,15 @@ def test_connection_defaults_are_the_official_ones() -> None:
 @pytest.mark.parametrize(("key", "class_"), [("data", "DnsRecordDataArgs"), ("settings", "DnsRecordSettingsArgs")])
 def test_objects_of_records_are_the_official_ones(key: str, class_: str) -> None:
     fields = plugin("cloudflare", "cloudflare:index/dnsRecord:DnsRecord").inputs[key].fields
-    assert schema(fields) == names(classes("pulumi_cloudflare/_inputs.py")[class_])
+    assert schema(fields) == names(class_of("pulumi_cloudflare/_inputs.py", class_))
 
 
 def test_outputs_are_the_official_ones() -> None:
     record = plugin("cloudflare", "cloudflare:index/dnsRecord:DnsRecord")
-    state = names(classes("pulumi_cloudflare/dns_record.py")["_DnsRecordState"])
+    state = names(class_of("pulumi_cloudflare/dns_record.py", "_DnsRecordState"))
     assert {*record.inputs, *record.outputs} == set(state)
     key = plugin("tls", "tls:index/privateKey:PrivateKey")
-    state = names(classes("pulumi_tls/private_key.py")["_PrivateKeyState"])
+    state = names(class_of("pulumi_tls/private_key.py", "_PrivateKeyState"))
     assert {*key.inputs, *key.outputs} == set(state)
 
 
@@ -122,12 +121,12 @@ def test_functions_take_the_official_names(module: str, function: str, token: st
 
 def test_zone_filter_is_the_official_one() -> None:
     fields, _ = CloudflareProvider().functions["cloudflare:index/getZone:getZone"]
-    official = names(classes("pulumi_cloudflare/_inputs.py")["GetZoneFilterArgs"])
+    official = names(class_of("pulumi_cloudflare/_inputs.py", "GetZoneFilterArgs"))
     assert schema(fields["filter"].fields) == official
 
 
 def test_settings_are_the_official_ones() -> None:
-    official = names(classes("pulumi_cloudflare/provider.py")["ProviderArgs"])
+    official = names(class_of("pulumi_cloudflare/provider.py", "ProviderArgs"))
     assert schema(CloudflareProvider.config) == official
 
 
