@@ -24,7 +24,7 @@ class CertificateArgs:
 def issuer_options(settings: Settings) -> tuple[str, ...]:
     """Return whom mailhostctl asks for a certificate, and how challenges are answered."""
     server = ("--server", settings.acme.server, "--contact", settings.acme.contact)
-    return (*server, *(("--webroot", ACME_CHALLENGES) if settings.client_setup.enabled else ()))
+    return (*server, *(("--webroot", ACME_CHALLENGES) if settings.web else ()))
 
 
 class RenewalHook(Service):

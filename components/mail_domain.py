@@ -65,13 +65,16 @@ class MailDomain(pulumi.ComponentResource):
             self._published(record.name, record.type, made) for record, made in early if record.type == "CNAME"
         ]
 
-    def invite(self, after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
-        """Publish the records that send servers and mail programs here, once `after` is done; return them."""
-        invitation = [
-            self._publish(record, "invitation", after) for record in records.invitation(self._settings, self._domain)
-        ]
+    def invite(self, after: Sequence[pulumi.Resource], served: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        """Publish the records that send servers and mail programs here, once `after` is done; return them.
+
+        Also, once `served` is, those of what the web server keeps.
+        """
+        settings, domain = self._settings, self._domain
+        invitation = [self._publish(record, "invitation", after) for record in records.invitation(settings, domain)]
+        promise = [self._publish(record, "promise", served) for record in records.promise(settings, domain)]
         self.register_outputs({"keyRecord": self.key.name})
-        return [*invitation]
+        return [*invitation, *promise]
 
     def _second_key(self) -> Published:
         key = tls.PrivateKey(f"{self._name}-ed25519", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))

@@ -129,7 +129,7 @@ class MailHost(pulumi.ComponentResource):
             ),
             child,
         )
-        finished = [record for domain in domains.values() for record in domain.invite([postfix.applied])]
+        finished: list[pulumi.Resource] = []
         if settings.tlsa.enabled:
             zone_id = domains[settings.domain].zone_id
             tlsa = Tlsa(f"{name}-tlsa", TlsaArgs(host=services, zone_id=zone_id, after=[postfix.applied]), child)
@@ -140,7 +140,8 @@ class MailHost(pulumi.ComponentResource):
             ban = Fail2ban(f"{name}-fail2ban", services.after(last, postfix.applied), child)
             finished.append(ban.applied)
             last = ban.staged
-        if settings.client_setup.enabled:
+        served: list[pulumi.Resource] = []
+        if settings.web:
             web_visible = DnsWait(
                 f"{name}-web-visible",
                 DnsWaitArgs(
@@ -160,8 +161,10 @@ class MailHost(pulumi.ComponentResource):
                 NginxArgs(host=services.after(last), certificates=web_certificates.issued),
                 child,
             )
-            finished.append(nginx.applied)
+            served = [nginx.applied]
+            finished += served
             last = nginx.staged
+        finished += [record for domain in domains.values() for record in domain.invite([postfix.applied], served)]
         if settings.metrics.enabled:
             metrics = Metrics(
                 f"{name}-metrics",

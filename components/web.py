@@ -1,4 +1,4 @@
-"""The client setup: nginx with the names that mail programs ask, and their certificates."""
+"""The web server: nginx with the names that mail programs and mail servers ask, and their certificates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import pulumi
 
 from components.remote import command
 from components.service import Service, ServiceArgs, ServiceHost
-from model import client_setup
+from model import web
 from model.constants import ACME_CHALLENGES
 
 
@@ -29,7 +29,7 @@ class WebCertificates(pulumi.ComponentResource):
     """
 
     issued: pulumi.Resource
-    """Depend on it to read /etc/letsencrypt/live/autoconfig.DOMAIN."""
+    """Depend on it to read /etc/letsencrypt/live/autoconfig.DOMAIN (mta-sts.DOMAIN without the client setup)."""
 
     def __init__(self, name: str, args: WebCertificatesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:WebCertificates", name, {}, opts)
@@ -41,7 +41,7 @@ class WebCertificates(pulumi.ComponentResource):
                 *("mailhostctl", "certificates", "--webroot", ACME_CHALLENGES),
                 *("--server", settings.acme.server, "--contact", settings.acme.contact),
             ],
-            stdin=client_setup.lineages(settings),
+            stdin=web.lineages(settings),
             delete=["mailhostctl", "retire-certificates", "--webroot", ACME_CHALLENGES],
             # Conditions of the world, not values.
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
@@ -68,9 +68,9 @@ class Nginx(Service):
             ServiceArgs(
                 host=args.host,
                 service="nginx",
-                files=client_setup.files(settings),
-                health=client_setup.health(settings),
-                requires=client_setup.requires(settings),
+                files=web.files(settings),
+                health=web.health(settings),
+                requires=web.requires(settings),
                 after=[args.certificates],
             ),
             opts,

@@ -173,7 +173,7 @@ DANE: Final = _stops(
 )
 MTA_STS: Final = _stops(
     "mta-sts.policy",
-    "the MTA-STS policy is there and names the host",
+    "the MTA-STS policy is there, names the host and says what the settings say",
     "Senders that know an older policy do not deliver (RFC 8461).",
     "Apply the web server again: `mailhostctl status` on the host, then `pulumi up`.",
 )

@@ -23,6 +23,7 @@ from doctor.options import Options
 from doctor.patience import Late, Work, reason
 from doctor.ports import Port, ports
 from doctor.stack import Stack
+from model import mta_sts
 from model.constants import SMTP, certificate
 from model.preflight import Check
 from model.settings import Settings
@@ -206,8 +207,8 @@ class _Examination:
                 yield judge_names.dkim(record.name, texts, record.values)
         record, fetched = answers[f"sts {zone}"], answers[f"policy {zone}"]
         if isinstance(record, Answer) and isinstance(fetched, tuple):
-            stated = any(each.name == f"_mta-sts.{zone}" for each in wanted)
-            yield judge_doors.mta_sts(zone, self._settings.hostname, record, *fetched, expected=stated)
+            policy = mta_sts.policy(self._settings) if self._settings.mta_sts.enabled else ""
+            yield judge_doors.mta_sts(zone, self._settings.hostname, record, *fetched, wanted=policy)
         else:
             yield skipped(checks.MTA_STS, zone, reason(record if isinstance(fetched, tuple) else fetched))
 

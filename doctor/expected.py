@@ -92,6 +92,7 @@ def of_settings(settings: Settings) -> list[Published]:
         *records.address(settings),
         *(record for domain in settings.served for record in records.early(settings, domain)),
         *(record for domain in settings.served for record in records.invitation(settings, domain)),
+        *(record for domain in settings.served for record in records.promise(settings, domain)),
     ]
     return [
         Published(

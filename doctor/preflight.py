@@ -30,12 +30,8 @@ def look(stack: Stack, options: Options) -> list[Finding]:
 def wanted_ports(settings: Settings) -> set[int]:
     """Return the ports the mail host's own daemons will listen on, the resolver's among them."""
     own = {port.number for port in ports(settings) if port.on} | {constants.HTTP}
-    # Without the client setup, 443 is for a web server beside the mail host.
-    return (
-        own
-        | ({constants.HTTPS} if settings.client_setup.enabled else set())
-        | ({_DNS} if settings.spam.enabled else set())
-    )
+    # Without a web server of its own, 443 is for one beside the mail host.
+    return own | ({constants.HTTPS} if settings.web else set()) | ({_DNS} if settings.spam.enabled else set())
 
 
 def _findings(stack: Stack, options: Options) -> Iterator[Finding]:

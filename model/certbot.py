@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model import constants
+from model import web
 from model.files import ConfigFile, render
 from model.settings import Settings
 
@@ -18,6 +18,6 @@ class HookContext:
 
 def files(settings: Settings) -> tuple[ConfigFile, ...]:
     """Return the deploy hook. No secrets."""
-    web_label = constants.WEB_LABELS[0] if settings.client_setup.enabled else ""
+    web_label = next(iter(web.labels(settings)), "")
     content = render("letsencrypt/deploy-hook.j2", HookContext(hostname=settings.hostname, web_label=web_label))
     return (ConfigFile(path="/etc/letsencrypt/renewal-hooks/deploy/mailhost", content=content, mode="0755"),)

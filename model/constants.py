@@ -54,10 +54,12 @@ CLAMAV_SOCKET: Final = "/run/clamav/clamd.ctl"
 LINEAGES: Final = "/etc/letsencrypt/live"
 """Where certbot keeps the current certificates, a folder per host name."""
 
-WEB_LABELS: Final = ("autoconfig", "autodiscover")
-"""Labels below each domain that mail programs ask: Mozilla's and Microsoft's. The first one names the certificate."""
+CLIENT_LABELS: Final = ("autoconfig", "autodiscover")
+"""Labels below each domain that mail programs ask: Mozilla's and Microsoft's."""
+POLICY_LABEL: Final = "mta-sts"
+"""Label below each domain that senders ask for its policy (RFC 8461 §3.3)."""
 WEB_DOCUMENTS: Final = "/var/www/mailhost"
-"""What nginx serves: the documents of the client setup."""
+"""What nginx serves."""
 ACME_CHALLENGES: Final = "/var/www/mailhost-acme"
 """Where certbot puts its answers to HTTP-01 challenges (RFC 8555 §8.3) while nginx holds port 80."""
 

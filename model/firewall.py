@@ -48,7 +48,7 @@ def ports(settings: Settings) -> tuple[Port, ...]:
         (on.pop3s, constants.POP3S, "POP3, TLS"),
         (on.managesieve, constants.MANAGESIEVE, "ManageSieve, STARTTLS"),
         (True, constants.HTTP, "HTTP, certificate renewal"),
-        (settings.firewall.https or settings.client_setup.enabled, constants.HTTPS, "HTTPS"),
+        (settings.firewall.https or settings.web, constants.HTTPS, "HTTPS"),
         *((True, number, "firewall.allow") for number in sorted(settings.firewall.allow)),
     )
     found: dict[int, Port] = {}

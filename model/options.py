@@ -197,7 +197,7 @@ class Firewall(Model):
     """Ports beside those of the services that are on."""
 
     https: bool = False
-    """Open port 443 for a web server of your own; the client setup's is open anyway."""
+    """Open port 443 for a web server of your own; for the mail host's it is open anyway."""
     allow: tuple[Port, ...] = ()
     """Further TCP ports to open."""
 
@@ -390,6 +390,19 @@ class ClientSetup(Model):
     """Install nginx: autoconfig, autodiscover, .mobileconfig and a help page for users; publish SRV records. It takes
     ports 80 and 443; set it to false where another web server has them. Default: false where no service is on to read
     mail with, or none to send it."""
+
+
+class MtaSts(Model):
+    """What senders may rely on when they deliver to this host (RFC 8461)."""
+
+    enabled: bool = True
+    """Install nginx, which serves a policy at https://mta-sts.DOMAIN for every domain, and announce it. It takes ports
+    80 and 443. Default: as clientSetup.enabled."""
+    mode: Literal["testing", "enforce", "none"] = "testing"
+    """Whether senders report it (testing) or keep mail back (enforce) when the host cannot prove itself; none releases
+    them, before this is switched off (docs/operations.md)."""
+    max_age_days: Annotated[int, Field(ge=1, le=365)] = 14
+    """Days for which senders remember the policy; with mode none it is one day."""
 
 
 class Metrics(Model):

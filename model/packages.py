@@ -27,7 +27,7 @@ def packages(settings: Settings) -> tuple[str, ...]:
     if settings.ban.enabled:
         # The last two are how it reads the journal and bans; Debian only recommends them.
         names |= {"fail2ban", "python3-systemd", "nftables"}
-    if settings.client_setup.enabled:
+    if settings.web:
         names.add("nginx")  # without modules: none is needed
     if settings.metrics.enabled:
         # The exporter reads the log file that rsyslog writes; logrotate is what keeps it short.

@@ -80,8 +80,8 @@ def asked(settings: Settings) -> str | None:
     if not settings.preflight.enabled:
         return None
     ports = [*_MAIL, constants.HTTP]
-    # Without the client setup, 443 is for a web server beside the mail host.
-    ports += [constants.HTTPS] if settings.client_setup.enabled else []
+    # Without a web server of its own, 443 is for one beside the mail host.
+    ports += [constants.HTTPS] if settings.web else []
     ports += [_DNS] if settings.spam.enabled else []
     questions = {
         "disk": FREE_DISK,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from model.client_setup import preferred, web_names
+from model import mta_sts, web
+from model.client_setup import preferred
 from model.constants import MANAGESIEVE
 from model.dkim import key_name, key_record, quoted
 from model.settings import ServedDomain, Settings
@@ -58,12 +59,20 @@ def address(settings: Settings) -> tuple[Record, ...]:
 
 def early(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
     """Return what may be known of a domain before its mail works: its policies, and the names for a web server."""
-    return spf(settings, domain), dmarc(settings, domain), *client_names(settings, domain)
+    return spf(settings, domain), dmarc(settings, domain), *web_names(settings, domain)
 
 
 def invitation(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
     """Return what sends servers and mail programs here."""
     return mx(settings, domain), *client_services(settings, domain)
+
+
+def promise(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return what may be known of a domain once the web server keeps it."""
+    if not settings.mta_sts.enabled:
+        return ()
+    text = quoted(mta_sts.announcement(settings))
+    return (_record(settings, "mta-sts-id", f"_mta-sts.{domain.name}", "TXT", text),)
 
 
 def mx(settings: Settings, domain: ServedDomain) -> Record:
@@ -118,15 +127,14 @@ def served_ttl(settings: Settings) -> int:
     return _AUTOMATIC_SECONDS if settings.dns.ttl == _AUTOMATIC else settings.dns.ttl
 
 
-def client_names(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
-    """Return the names that mail programs make from an address to ask for its settings; see model/client_setup.py.
+def web_names(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return the names below the domain at which mail programs and mail servers ask the web server; see model/web.py.
 
     An alias each: one record whatever address families the host has.
     """
-    if not settings.client_setup.enabled:
-        return ()
     return tuple(
-        _record(settings, name.partition(".")[0], name, "CNAME", settings.hostname) for name in web_names(domain.name)
+        _record(settings, name.partition(".")[0], name, "CNAME", settings.hostname)
+        for name in web.names(settings, domain.name)
     )
 
 

@@ -184,6 +184,8 @@ class Settings(options.Model):
     """Which services are on."""
     client_setup: options.ClientSetup = options.ClientSetup()
     """How mail programs find their settings."""
+    mta_sts: options.MtaSts = options.MtaSts()
+    """What senders may rely on."""
     firewall: options.Firewall = options.Firewall()
     """Further open ports."""
     message_size_limit: Annotated[int, Field(ge=1_048_576, le=1_073_741_824)] = 52_428_800
@@ -214,6 +216,11 @@ class Settings(options.Model):
     def resolver(self) -> bool:
         """Whether anything asks a resolver of the host's own."""
         return self.spam.enabled or self.outbound.dane
+
+    @property
+    def web(self) -> bool:
+        """Whether a web server of the host's own runs: for mail programs, for other mail servers, or for both."""
+        return self.client_setup.enabled or self.mta_sts.enabled
 
     @property
     def quotas(self) -> bool:
@@ -344,15 +351,35 @@ class Settings(options.Model):
                 "needs a service to read mail with and one to send it; switch some of services on, or set "
                 "clientSetup.enabled to false"
             )
-        served = {info.data.get("domain"), *info.data.get("domains", ())}
-        web = {f"{label}.{name}" for label in constants.WEB_LABELS for name in served}
-        taken = sorted(web & {info.data.get("hostname"), *served})
+        taken = _taken(constants.CLIENT_LABELS, info.data)
         if useful and taken:
             raise ValueError(
-                f"needs {taken[0]} for mail programs, which is the host name or a domain already; "
+                f"needs {taken} for mail programs, which is the host name or a domain already; "
                 "choose another one, or set clientSetup.enabled to false"
             )
         return client_setup if useful else client_setup.model_copy(update={"enabled": False})
+
+    @field_validator("mta_sts")
+    @classmethod
+    def _kept(cls, mta_sts: options.MtaSts, info: ValidationInfo) -> options.MtaSts:
+        client_setup, acme = info.data.get("client_setup"), info.data.get("acme")
+        if "enabled" not in mta_sts.model_fields_set and client_setup and not client_setup.enabled:
+            # Where clientSetup is off, another web server may have the ports.
+            if mta_sts.model_fields_set:
+                raise ValueError("is off because clientSetup is, unless mtaSts.enabled is set to true as well")
+            return mta_sts.model_copy(update={"enabled": False})
+        taken = _taken((constants.POLICY_LABEL,), info.data)
+        if mta_sts.enabled and taken:
+            raise ValueError(
+                f"needs {taken} for the policy, which is the host name or a domain already; "
+                "choose another one, or set mtaSts.enabled to false"
+            )
+        if mta_sts.enabled and mta_sts.mode == "enforce" and acme and acme.staging:
+            raise ValueError(
+                "has mode enforce, but nobody trusts the certificates of acme.staging, so mail would not come; "
+                "set mtaSts.mode to testing"
+            )
+        return mta_sts
 
     @field_validator("acme")
     @classmethod
@@ -362,6 +389,13 @@ class Settings(options.Model):
         server = options.LETS_ENCRYPT_STAGING if acme.staging else acme.server
         contact = acme.contact or f"postmaster@{info.data.get('domain', 'example.com')}"
         return acme.model_copy(update={"server": server, "contact": contact})
+
+
+def _taken(labels: tuple[str, ...], data: Mapping[str, Any]) -> str:
+    """Return a name the web server needs below a domain that is the host name or a domain itself; empty without."""
+    served = {data.get("domain"), *data.get("domains", ())}
+    web = {f"{label}.{name}" for label in labels for name in served}
+    return min(web & {data.get("hostname"), *served}, default="")
 
 
 def _default_postmaster(domain: str, mailboxes: Mapping[str, Mailbox]) -> str:

@@ -13,7 +13,7 @@ from doctor import checks
 from doctor.finding import Finding, ok, skipped, wrong
 from doctor.observe.doors import Door, Floor, Relay
 from doctor.observe.names import Answer
-from doctor.observe.web import POLICY_PATH
+from model.mta_sts import PATH
 
 _WARN_DAYS: Final = 21
 _NO_IPV6: Final = "this machine has no IPv6"
@@ -236,23 +236,27 @@ def _matches(value: str, der: bytes) -> bool:
     return digest.get(matching) == "".join(data).lower()
 
 
-def mta_sts(domain: str, hostname: str, record: Answer, policy: str, error: str, *, expected: bool) -> Finding:
-    """Judge the MTA-STS record and policy (RFC 8461 §3)."""
+def mta_sts(domain: str, hostname: str, record: Answer, policy: str, error: str, *, wanted: str) -> Finding:
+    """Judge the MTA-STS record and policy (RFC 8461 §3); `wanted`: the policy of the settings, or nothing."""
     texts = [value for value in record.values if value.startswith("v=STSv1")]
     if record.error:
         return skipped(checks.MTA_STS, domain, f"the resolver {record.error}")
-    if not texts and not expected:
+    if not texts and not wanted:
         return skipped(checks.MTA_STS, domain, "the stack has no MTA-STS record")
-    fields = policy_fields(policy)
+    fields, settled = policy_fields(policy), policy_fields(wanted)
     hosts = fields.get("mx", [])
-    problem = _record_problem(texts) or (error and (error, f"https://mta-sts.{domain}{POLICY_PATH} is not there"))
+    problem = _record_problem(texts) or (error and (error, f"https://mta-sts.{domain}{PATH} is not there"))
     if not problem and (fields.get("version") != ["STSv1"] or fields.get("mode", [""])[0] not in _MODES):
         problem = policy[:60], "version or mode is missing in the policy"
-    if not problem and not any(_fits(pattern, hostname) for pattern in hosts):
+    if not problem and fields["mode"] != ["none"] and not any(_fits(pattern, hostname) for pattern in hosts):
         problem = ", ".join(hosts) or "no mx", f"the policy does not allow {hostname}"
+    differing = [key for key in settled if fields.get(key) != settled[key]]
+    if not problem and differing:
+        key = differing[0]
+        problem = f"{key} {', '.join(fields.get(key, []))}", f"the settings say {key} {', '.join(settled[key])}"
     if problem:
         return wrong(checks.MTA_STS, domain, *problem)
-    return ok(checks.MTA_STS, domain, f"{fields['mode'][0]}, {', '.join(hosts)}")
+    return ok(checks.MTA_STS, domain, ", ".join([*fields["mode"], *hosts]))
 
 
 def _record_problem(texts: Sequence[str]) -> tuple[str, str] | None:

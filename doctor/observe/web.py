@@ -13,11 +13,11 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from doctor.observe.doors import explain
+from model import constants, mta_sts
 
 _LARGEST_POLICY: Final = 65_536
 """Octets (RFC 8461 §3.3 suggests a limit of 64 kilobytes)."""
 _OK: Final = 200
-POLICY_PATH: Final = "/.well-known/mta-sts.txt"
 
 
 def policy(domain: str, *, context: ssl.SSLContext, timeout: float) -> tuple[str, str]:
@@ -25,7 +25,7 @@ def policy(domain: str, *, context: ssl.SSLContext, timeout: float) -> tuple[str
 
     Redirects are not followed, as senders do not follow them.
     """
-    host = f"mta-sts.{domain}"
+    host = f"{constants.POLICY_LABEL}.{domain}"
     try:
         with (
             socket.create_connection((host, 443), timeout=timeout) as plain,
@@ -33,7 +33,7 @@ def policy(domain: str, *, context: ssl.SSLContext, timeout: float) -> tuple[str
         ):
             client = http.client.HTTPConnection(host, timeout=timeout)
             client.sock = secured
-            client.request("GET", POLICY_PATH)
+            client.request("GET", mta_sts.PATH)
             answer = client.getresponse()
             text = answer.read(_LARGEST_POLICY).decode("utf-8", "backslashreplace")
     except ssl.SSLCertVerificationError as error:

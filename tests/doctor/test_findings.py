@@ -43,8 +43,9 @@ def served(*certificates: bytes) -> Found:
     return lambda: doors.certificates(sessions, seen.NOW)
 
 
-def sts(record: Answer, policy: str, error: str = "") -> Found:
-    return lambda: doors.mta_sts(seen.ZONE, seen.HOSTNAME, record, policy, error, expected=True)
+def sts(record: Answer, policy: str, error: str = "", *, ours: bool = True) -> Found:
+    wanted = POLICY if ours else ""
+    return lambda: doors.mta_sts(seen.ZONE, seen.HOSTNAME, record, policy, error, wanted=wanted)
 
 
 def dane(*values: str, validated: bool = True) -> Found:
@@ -208,6 +209,11 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
         checks.MTA_STS,
         "does not allow",
     ),
+    "MTA-STS policy with another mode": (
+        sts(STS, POLICY.replace("enforce", "testing")),
+        checks.MTA_STS,
+        "the settings say mode enforce",
+    ),
     "MTA-STS policy without a mode": (sts(STS, POLICY.replace("mode", "mood")), checks.MTA_STS, "mode"),
     "a wrong password": (
         lambda: mailbox.logins([Login(port=seen.IMAPS, error="Authentication failed", refused=True)]),
@@ -338,7 +344,9 @@ WELL: Final[dict[str, Found]] = {
     "an address of ours, by catch-all": lambda: doors.relays(seen.relays(percent_sign="250 Ok"), catch_all=True),
     "TLSA, the key in use and the next": dane(seen.tlsa(seen.certificate()), seen.tlsa(seen.certificate(serial=9))),
     "MTA-STS": sts(STS, POLICY),
-    "MTA-STS by wildcard, with CRLF": sts(STS, POLICY.replace("mx: mail.", "mx: *.").replace("\n", "\r\n")),
+    "MTA-STS with CRLF": sts(STS, POLICY.replace("\n", "\r\n")),
+    "MTA-STS of somebody else's, by wildcard": sts(STS, POLICY.replace("mx: mail.", "mx: *."), ours=False),
+    "MTA-STS with no condition": sts(STS, "version: STSv1\nmode: none\nmax_age: 86400\n", ours=False),
     "logins": lambda: mailbox.logins([Login(port=seen.IMAPS)]),
     "a mail": trip(),
     "a mail with a list's signature too": trip(verified=("list.example", "example.com")),
@@ -381,7 +389,7 @@ UNKNOWN: Final[dict[str, tuple[Found, str]]] = {
     ),
     "no TLSA wanted": (lambda: doors.dane("mail.example.com", seen.answer(), [seen.door()], expected=False), "no TLSA"),
     "no MTA-STS wanted": (
-        lambda: doors.mta_sts("example.com", "mail.example.com", seen.answer(), "", "", expected=False),
+        lambda: doors.mta_sts("example.com", "mail.example.com", seen.answer(), "", "", wanted=""),
         "no MTA-STS",
     ),
     "no helper on the host": (lambda: host.services(seen.facts(status=None)), "mailhostctl is not there"),

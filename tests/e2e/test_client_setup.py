@@ -1,4 +1,4 @@
-"""Mail programs find their settings: DNS, the documents over verified HTTPS, the page in a real browser, renewal."""
+"""What the web server serves: settings for mail programs, the page in a real browser, the policy; and its renewal."""
 
 import json
 import plistlib
@@ -25,7 +25,7 @@ from tests.mail_programs import Server, apple, outlook, thunderbird
 SERVICES = [("imap", 993), ("imap", 143), ("pop3", 995), ("pop3", 110), ("smtp", 465), ("smtp", 587)]
 BEST = [("imap", 993), ("pop3", 995), ("smtp", 465)]
 SRV = {"_imaps": 993, "_pop3s": 995, "_submissions": 465, "_sieve": 4190}
-WEB = ("autoconfig", "autodiscover")
+WEB = ("autoconfig", "autodiscover", "mta-sts")
 REQUEST = (
     '<?xml version="1.0" encoding="utf-8"?>'
     '<Autodiscover xmlns="http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"><Request>'
@@ -118,6 +118,50 @@ def test_each_domain_has_a_certificate_of_its_own_and_the_host_name_keeps_its_ow
             "openssl", "x509", "-noout", "-ext", "subjectAltName", "-in", f"/etc/letsencrypt/live/{name}/cert.pem"
         )
         assert re.findall(r"DNS:([^,\s]+)", shown) == names
+
+
+def policy(domain: str) -> dict[str, list[str]]:
+    """Fetch a domain's policy and read it, both as strictly as RFC 8461 lets a sender (§3.2, §3.3)."""
+    with fetch(f"https://mta-sts.{domain}/.well-known/mta-sts.txt") as answer:
+        assert (answer.status, answer.url.partition("/.")[0]) == (200, f"https://mta-sts.{domain}")
+        assert answer.headers.get_content_type() == "text/plain"
+        text = answer.read().decode("ascii")
+    assert re.fullmatch(r"(?:[a-z_]+: [ -~]+\r\n)+", text)
+    fields: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(": ")
+        fields.setdefault(key, []).append(value)
+    assert (fields["version"], len(fields["max_age"])) == (["STSv1"], 1)
+    assert 86_400 <= int(fields["max_age"][0]) <= 31_557_600
+    return fields
+
+
+def policy_id(domain: str) -> str:
+    """Return the id in a domain's MTA-STS record (RFC 8461 §3.1)."""
+    resolver = dns.resolver.Resolver(configure=False)
+    resolver.nameservers = [RESOLVER4]
+    (answer,) = resolver.resolve(f"_mta-sts.{domain}", "TXT")
+    match = re.fullmatch(rb"v=STSv1; id=([A-Za-z0-9]{1,32})", b"".join(answer.strings))
+    assert match
+    return match[1].decode()
+
+
+def test_senders_are_told_of_another_policy_and_nothing_else_changes(host_of_two: Host) -> None:
+    host, machine = host_of_two, host_of_two.machine
+    before = {domain: (policy_id(domain), policy(domain)) for domain in domains(machine)}
+    for _, found in before.values():
+        assert (found["mode"], found["mx"]) == (["testing"], [machine.hostname])
+    host.stack.configure({"mtaSts": {"mode": "enforce"}})
+    assert host.stack.planned() == [
+        ("update", "mail-nginx-var-www-mailhost-mta-sts-txt"),
+        ("update", "mail-nginx-apply"),
+        *(("update", f"mail-{domain}-mta-sts-id") for domain in domains(machine)),
+    ]
+    host.stack.up().must_pass()
+    for domain, (earlier, _) in before.items():
+        assert policy(domain)["mode"] == ["enforce"]
+        assert policy_id(domain) != earlier
+    assert host.stack.planned() == []
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -241,20 +285,35 @@ def test_a_domain_that_leaves_takes_its_records_and_its_renewal_along(host_of_tw
     assert host.stack.planned() == []
 
 
+def test_the_policy_needs_no_client_setup(host_of_two: Host) -> None:
+    host, machine = host_of_two, host_of_two.machine
+    host.stack.configure({"clientSetup": {"enabled": False}, "mtaSts": {"enabled": True, "mode": "none"}})
+    host.stack.up().must_pass()
+    for domain in domains(machine):
+        assert (policy(domain)["mode"], policy(domain).get("mx")) == (["none"], None)
+        assert [r["name"] for r in cloudflare.records(domain) if r["type"] == "CNAME"] == [f"mta-sts.{domain}"]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetch(f"https://mta-sts.{domain}/mail/config-v1.1.xml")
+    assert host.stack.planned() == []
+
+
 def test_switched_off_nothing_of_it_is_left_and_renewal_goes_on(host_of_two: Host) -> None:
     host, machine = host_of_two, host_of_two.machine
-    before = host.stack.settings()
-    host.stack.configure({"clientSetup": {"enabled": False}})
+    host.stack.configure({"clientSetup": {"enabled": False}, "mtaSts": None})
     host.stack.up().must_pass()
     listening = {line.split()[3].rpartition(":")[2] for line in host.run("ss", "-Hltn").splitlines()}
     assert not listening & {"80", "443"}
     assert "443" not in re.findall(r"^(\d+)/tcp", host.run("ufw", "status"), re.M)
     for domain in domains(machine):
         assert [record for record in cloudflare.records(domain) if record["type"] in ("SRV", "CNAME")] == []
-    assert "autoconfig." not in host.run("sh", "-c", "ls /etc/letsencrypt/renewal/*.conf")
+        with pytest.raises(dns.resolver.NXDOMAIN):
+            policy_id(domain)
+    kept = host.run("sh", "-c", "ls /etc/letsencrypt/renewal/*.conf")
+    assert "autoconfig." not in kept
+    assert "mta-sts." not in kept
     renew = ("--force-renewal", "--no-random-sleep-on-renew", "--cert-name", machine.hostname)
     assert "(success)" in host.run("certbot", "renew", "--non-interactive", *renew)
-    host.stack.restore(before)
+    host.stack.configure({"clientSetup": None})
     host.stack.up().must_pass()
     with fetch(f"https://{machine.hostname}/") as answer:
         assert answer.status == 200

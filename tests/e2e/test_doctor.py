@@ -248,10 +248,17 @@ def test_a_zone_that_is_not_signed(host: Host) -> None:
         assert set(look(host, "--no-ssh").not_well()) == {"dns.dnssec"}
 
 
-def test_an_mta_sts_record_without_its_policy(host: Host) -> None:
-    record = dns.record(f"_mta-sts.{host.machine.domain}", "TXT", ['"v=STSv1; id=20261122"'])
-    with served(host.machine.domain, record):
-        assert set(look(host).not_well()) == {"mta-sts.policy"}
+@pytest.mark.parametrize(("edit", "found"), [("s/testing/enforce/", "mode enforce"), ("d", "mode is missing")])
+def test_an_mta_sts_policy_that_was_changed(host: Host, edit: str, found: str) -> None:
+    file = "/var/www/mailhost/mta-sts.txt"
+    host.run("cp", "-p", file, "/root/mta-sts.kept")
+    host.run("sed", "-i", edit, file)
+    try:
+        seen = look(host).not_well()
+    finally:
+        host.run("mv", "/root/mta-sts.kept", file)
+    assert set(seen) == {"mta-sts.policy", "host.services"}
+    assert found in seen["mta-sts.policy"]
 
 
 def test_a_wrong_reverse_name(host: Host) -> None:

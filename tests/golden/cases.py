@@ -36,6 +36,7 @@ CASES: dict[str, dict[str, object]] = {
         "acme": {"staging": True, "contact": "ops@example.net"},
         "services": {"imap": False, "pop3": False, "pop3s": False, "submission": False},
         "clientSetup": {"enabled": False},
+        "mtaSts": {"enabled": True},
         "spam": {"greylist": 5, "junk": 7.5, "reject": 20, "blocklists": False, "antivirus": True},
         "limits": {"messages": 50, "recipients": 120},
         "outbound": {
@@ -84,6 +85,7 @@ CASES: dict[str, dict[str, object]] = {
         },
         "postmaster": "alice@example.com",
         "outbound": {"dane": False},
+        "mtaSts": {"mode": "enforce", "maxAgeDays": 60},
         "aliases": {
             "info@example.com": "alice@example.com",
             "team@example.org": ["carol@example.org", "info@example.com"],

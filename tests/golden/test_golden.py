@@ -12,7 +12,6 @@ from model import (
     accounts,
     antivirus,
     certbot,
-    client_setup,
     digest,
     dovecot,
     fail2ban,
@@ -26,6 +25,7 @@ from model import (
     resolver,
     rspamd,
     tls_policy,
+    web,
 )
 from model.settings import Settings
 from tests.golden.cases import CASES, settings
@@ -50,10 +50,10 @@ def rendered(made: Settings) -> dict[str, str]:
     if made.ban.enabled:
         files += fail2ban.files(made)
         probes += fail2ban.health(made)
-    if made.client_setup.enabled:
-        files += client_setup.files(made)
-        probes += client_setup.health(made)
-        requires |= {*client_setup.requires(made)}
+    if made.web:
+        files += web.files(made)
+        probes += web.health(made)
+        requires |= {*web.requires(made)}
     for on, module in (
         (made.resolver, resolver),
         (made.outbound.mta_sts, tls_policy),
@@ -67,7 +67,7 @@ def rendered(made: Settings) -> dict[str, str]:
     zone = [*records.address(made)]
     for domain in made.served:
         zone += [*records.early(made, domain), records.dkim(made, domain, PUBLIC_KEY)]
-        zone += [*records.invitation(made, domain)]
+        zone += [*records.invitation(made, domain), *records.promise(made, domain)]
     found["host.txt"] = "\n".join(
         [
             *(f"package {name}" for name in packages.packages(made)),
@@ -93,8 +93,8 @@ def test_golden(case: str, request: pytest.FixtureRequest) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         for path, content in actual.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(content, encoding="utf-8")
-    expected = {str(p.relative_to(folder)): p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file()}
+            (folder / path).write_bytes(content.encode())
+    expected = {str(p.relative_to(folder)): p.read_bytes().decode() for p in folder.rglob("*") if p.is_file()}
     assert actual.keys() == expected.keys()
     for path, content in expected.items():
         assert actual[path] == content, f"{case}/{path} differs; if you meant it: pytest tests/golden --update-golden"

@@ -17,7 +17,8 @@ def test_a_further_domain_touches_one_wait_one_certificate_command_and_one_file(
         *("mail-web-visible-wait", "mail-web-certificates-issue"),
         *("mail-nginx-mailhost-domains-conf", "mail-nginx-apply"),
     }
-    assert "autoconfig.b.example autodiscover.b.example\n" in more.named("mail-web-certificates-issue").text("stdin")
+    asked = more.named("mail-web-certificates-issue").text("stdin")
+    assert "autoconfig.b.example autodiscover.b.example mta-sts.b.example\n" in asked
     assert "b.example autoconfig.b.example CNAME mail.example.org\n" in more.named("mail-web-visible-wait").text(
         "stdin"
     )
@@ -39,3 +40,24 @@ def test_what_certbot_is_asked_for_is_what_nginx_names(graph: Graph) -> None:
     assert f"server_name {' '.join(line)};" in sites
     assert f"/etc/letsencrypt/live/{line[0]}/fullchain.pem" in sites
     assert f"/etc/letsencrypt/live/{line[0]}/fullchain.pem" in graph.named("mail-nginx-apply").text("stdin")
+
+
+def test_another_mode_changes_one_document_and_what_announces_it(graph: Graph) -> None:
+    enforcing = run(CONFIG | {"mtaSts": {"mode": "enforce"}}, secret_keys=("mailboxes",))
+    assert enforcing.resources.keys() == graph.resources.keys()
+    changed = {urn for urn, seen in enforcing.resources.items() if seen.inputs != graph.resources[urn].inputs}
+    assert {graph.resources[urn].name for urn in changed} == {
+        "mail-nginx-var-www-mailhost-mta-sts-txt",
+        "mail-nginx-apply",
+        "mail-example.org-mta-sts-id",
+    }
+
+
+def test_the_policy_is_served_without_the_client_setup(graph: Graph) -> None:
+    alone = run(CONFIG | {"clientSetup": {"enabled": False}, "mtaSts": {"enabled": True}}, secret_keys=("mailboxes",))
+    assert {seen.name for seen in alone.resources.values()} < {seen.name for seen in graph.resources.values()}
+    assert [seen.text("name") for seen in alone.resources.values() if seen.inputs.get("type") == "CNAME"] == [
+        "mta-sts.example.org"
+    ]
+    assert alone.waits_for("mail-example.org-mta-sts-id", "mail-nginx-apply")
+    assert "--webroot" in alone.named(ISSUE).text("create")

@@ -32,6 +32,7 @@ WAIT_WEB = "mail-web-visible-wait"
 WEB_CERTIFICATES = "mail-web-certificates-issue"
 SERVICE_RECORD = "mail-example.org-srv-imaps"
 NGINX = "mail-nginx-apply"
+POLICY_RECORD = "mail-example.org-mta-sts-id"
 FAIL2BAN = "mail-fail2ban-apply"
 METRICS, DIGEST = "mail-metrics-apply", "mail-digest-apply"
 TLSA_KEYS, TLSA_USE, TLSA_ANNOUNCED = (f"mail-tlsa-{name}" for name in ("keys", "use", "announced"))
@@ -74,6 +75,8 @@ CHECK = "mail-check"
         (WEB_CERTIFICATES, CERTIFICATE),  # certbot runs once at a time
         (WEB_CERTIFICATES, POSTFIX),  # a domain whose web names lead elsewhere stops no mail
         (NGINX, WEB_CERTIFICATES),
+        (POLICY_RECORD, NGINX),  # no policy is announced that is not served
+        (CHECK, POLICY_RECORD),
         (METRICS, POSTFIX),  # what it looks at is there
         (METRICS, DOVECOT),
         (METRICS, RSPAMD),

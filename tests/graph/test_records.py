@@ -23,7 +23,8 @@ def test_all_records_of_the_guide_are_published(graph: Graph) -> None:
         ("TXT", "example.org"),
         ("TXT", "_dmarc.example.org"),
         ("TXT", "mail._domainkey.example.org"),
-        *(("CNAME", f"{label}.example.org") for label in ("autoconfig", "autodiscover")),
+        ("TXT", "_mta-sts.example.org"),
+        *(("CNAME", f"{label}.example.org") for label in ("autoconfig", "autodiscover", "mta-sts")),
         *(("SRV", f"_{service}._tcp.example.org") for service in ("imaps", "pop3s", "sieve", "submissions")),
     }
 

@@ -10,7 +10,6 @@ from lab import keys
 from model import (
     accounts,
     certbot,
-    client_setup,
     digest,
     dovecot,
     fail2ban,
@@ -22,6 +21,7 @@ from model import (
     resolver,
     rspamd,
     tls_policy,
+    web,
 )
 from model.files import ConfigFile
 from model.settings import Settings, load
@@ -35,7 +35,7 @@ SERVICES: Final[dict[str, Callable[[Settings], tuple[ConfigFile, ...]]]] = {
     "fail2ban": fail2ban.files,
     "firewall": firewall.files,
     "metrics": metrics.files,
-    "nginx": lambda made: _with_a_certificate(client_setup.files(made)),
+    "nginx": lambda made: _with_a_certificate(web.files(made)),
     "opendkim": opendkim.files,
     "postfix": postfix.files,
     "redis": redis.files,

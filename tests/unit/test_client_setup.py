@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import certbot, client_setup, firewall, packages, records
+from model import certbot, firewall, packages, records, web
 from model.settings import SettingsError
 from tests.mail_programs import Server, apple, outlook, thunderbird
 from tests.unit.samples import settings
@@ -33,7 +33,7 @@ choices = st.fixed_dictionaries({name: st.booleans() for name in ALL}).filter(
 
 def content(name: str, **changes: object) -> str:
     """Return a file by the end of its path."""
-    (file,) = [file for file in client_setup.files(settings(**changes)) if file.path.endswith(name)]
+    (file,) = [file for file in web.files(settings(**changes)) if file.path.endswith(name)]
     return file.content
 
 
@@ -82,17 +82,17 @@ def test_srv_records_name_the_best_door_of_each_protocol(on: dict[str, bool], si
 
 def test_every_domain_has_names_of_its_own_and_one_certificate() -> None:
     made = settings(domains={"b.example": {}, "a.example": {}})
-    names = [[record.name for record in records.client_names(made, domain)] for domain in made.served]
-    assert names[1] == ["autoconfig.a.example", "autodiscover.a.example"]
-    assert client_setup.lineages(made).splitlines() == [" ".join(two) for two in names]
-    assert {(r.type, r.content) for d in made.served for r in records.client_names(made, d)} == {("CNAME", HOST)}
+    names = [[record.name for record in records.web_names(made, domain)] for domain in made.served]
+    assert names[1] == ["autoconfig.a.example", "autodiscover.a.example", "mta-sts.a.example"]
+    assert web.lineages(made).splitlines() == [" ".join(three) for three in names]
+    assert {(r.type, r.content) for d in made.served for r in records.web_names(made, d)} == {("CNAME", HOST)}
 
 
 def test_a_further_domain_changes_one_file() -> None:
-    before = {file.path: file.sha256 for file in client_setup.files(settings())}
-    after = {file.path: file.sha256 for file in client_setup.files(settings(domains={"b.example": {}}))}
+    before = {file.path: file.sha256 for file in web.files(settings())}
+    after = {file.path: file.sha256 for file in web.files(settings(domains={"b.example": {}}))}
     assert [path for path in after if before.get(path) != after[path]] == ["/etc/nginx/mailhost-domains.conf"]
-    assert len(before) == len(after) == 7
+    assert len(before) == len(after) == 8
 
 
 def test_off_means_no_package_no_port_no_record_and_no_hook() -> None:
@@ -104,7 +104,7 @@ def test_off_means_no_package_no_port_no_record_and_no_hook() -> None:
     assert "nginx" in certbot.files(on)[0].content
     assert "nginx" not in certbot.files(off)[0].content
     for made, many in ((on, True), (off, False)):
-        assert bool(records.client_names(made, made.served[0])) is many
+        assert bool(records.web_names(made, made.served[0])) is many
         assert bool(records.client_services(made, made.served[0])) is many
 
 
@@ -125,9 +125,9 @@ def test_a_name_that_is_needed_cannot_be_something_else(changes: dict[str, objec
 
 def test_without_ipv6_nobody_listens_there() -> None:
     v6 = settings(ipv6="2001:db8::1", domains={"b.example": {}})
-    lines = [line for file in client_setup.files(v6) for line in file.content.splitlines() if "listen [::]" in line]
+    lines = [line for file in web.files(v6) for line in file.content.splitlines() if "listen [::]" in line]
     assert len(lines) == 4
-    assert not [file.path for file in client_setup.files(settings()) if "[::]" in file.content]
+    assert not [file.path for file in web.files(settings()) if "[::]" in file.content]
 
 
 def test_the_page_may_use_its_style_and_nothing_else() -> None:
@@ -171,4 +171,4 @@ def test_the_page_shows_what_is_on() -> None:
 
 
 def test_no_mailbox_is_named_in_public() -> None:
-    assert not [file.path for file in client_setup.files(settings()) if "alice" in file.content]
+    assert not [file.path for file in web.files(settings()) if "alice" in file.content]

@@ -23,6 +23,7 @@ from model import (
     resolver,
     rspamd,
     tls_policy,
+    web,
 )
 from model.files import TEMPLATES, Nothing, environment
 
@@ -58,9 +59,9 @@ CONTEXTS: dict[str, type[Any]] = {
     "metrics/mailhost-metrics.service.j2": metrics.ReaderContext,
     "metrics/rsyslog.conf.j2": metrics.RuleContext,
     "metrics/tmpfiles.conf.j2": metrics.LogContext,
-    "nginx/domains.conf.j2": client_setup.DomainsContext,
-    "nginx/locations.conf.j2": client_setup.LocationsContext,
-    "nginx/nginx.conf.j2": client_setup.NginxContext,
+    "nginx/domains.conf.j2": web.DomainsContext,
+    "nginx/locations.conf.j2": web.LocationsContext,
+    "nginx/nginx.conf.j2": web.NginxContext,
     "opendkim/KeyTable.j2": opendkim.OpenDkimContext,
     "opendkim/SigningTable.j2": opendkim.OpenDkimContext,
     "opendkim/TrustedHosts.j2": opendkim.OpenDkimContext,
