@@ -5,8 +5,9 @@ tokens with the official plugin's version instead; a test holds their names and 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Literal
 
 import pulumi
 
@@ -18,6 +19,14 @@ PLUGIN_VERSION = version("pulumi-cloudflare")
 
 RECORD: Final = "cloudflare:index/dnsRecord:DnsRecord"
 _MOST_RECORDS: Final = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caa:
+    """Who may issue certificates for a name (RFC 8659 §4)."""
+
+    tag: Literal["issue", "issuewild"]
+    value: pulumi.Input[str]
 
 
 class DnsRecord(pulumi.CustomResource):
@@ -38,6 +47,7 @@ class DnsRecord(pulumi.CustomResource):
         priority: int | None = None,
         data: Srv | None = None,
         tlsa: pulumi.Input[str] | None = None,
+        caa: Caa | None = None,
         parent: pulumi.Resource,
         depends_on: Sequence[pulumi.Resource] = (),
         aliases: Sequence[pulumi.Alias] = (),
@@ -56,6 +66,8 @@ class DnsRecord(pulumi.CustomResource):
         if tlsa is not None:
             # DANE-EE, of the key alone, SHA-256 (RFC 7672 §3.1.1): what a certificate says else does not matter.
             properties["data"] = {"usage": 3.0, "selector": 1.0, "matchingType": 1.0, "certificate": tlsa}
+        elif caa is not None:
+            properties["data"] = {"flags": 0.0, "tag": caa.tag, "value": caa.value}
         elif data is None:
             properties["content"] = content
         else:

@@ -85,12 +85,13 @@ class ForeignRecords:
 
     async def _before_create(self, made: pulumi.ResourceHookArgs) -> None:
         inputs: Mapping[str, object] = made.new_inputs or {}
-        content = inputs.get("content")
+        content, data = inputs.get("content"), inputs.get("data")
         wanted = foreign.Wanted(
             resource=made.name,
             name=str(inputs["name"]),
             type=str(inputs["type"]),
             content=content if isinstance(content, str) and content != pulumi.runtime.rpc.UNKNOWN else None,
+            tag=str(data.get("tag", "")) if isinstance(data, Mapping) else "",
         )
         found = [
             conflict

@@ -108,6 +108,7 @@ class MailHost(pulumi.ComponentResource):
             CertificateArgs(
                 # It waits for the firewall anyway, so both share a connection.
                 host=services.after(firewall.staged, firewall.applied),
+                zone_id=domains[settings.domain].zone_id,
                 reachable=[resolves, firewall.applied],
             ),
             child,

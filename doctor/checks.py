@@ -82,6 +82,13 @@ BOGUS: Final = _stops(
     "Take the DS record out at the registrar, or put in the one Cloudflare shows.",
 )
 
+CAA: Final = _stops(
+    "dns.caa",
+    "CAA records let the host's account have certificates of its name and of the web names",
+    "The certificate is not renewed and expires.",
+    "Delete the record that is not the stack's at Cloudflare, then `pulumi up`.",
+)
+
 # Addresses.
 PTR: Final = _stops(
     "address.ptr",
@@ -268,7 +275,7 @@ ZONE_DELEGATION: Final = _stops(
 
 DOCTOR: Final = (
     DEPLOYED,
-    *(DELEGATION, RECORD, TTL, FOREIGN, SPF, DKIM, DMARC, DNSSEC, BOGUS),
+    *(DELEGATION, RECORD, TTL, FOREIGN, SPF, DKIM, DMARC, DNSSEC, BOGUS, CAA),
     *(PTR, BLOCKLIST, POLICY_LIST),
     *(DOOR, CLOSED, BANNER, CLEARTEXT, TLS, CHAIN, SAME, DAYS, FLOOR, RELAY, DANE, MTA_STS),
     *(LOGIN, ROUND_TRIP, SIGNED, ALIGNED),

@@ -24,6 +24,7 @@ from doctor.patience import Late, Work, reason
 from doctor.ports import Port, ports
 from doctor.stack import Stack
 from model import mta_sts
+from model import web as web_model
 from model.constants import SMTP, certificate
 from model.preflight import Check
 from model.settings import Settings
@@ -73,6 +74,7 @@ class _Examination:
         answers = work.all(dict(self._questions(wanted, servers)))
         yield self._deployed()
         yield from self._records(wanted, servers, answers)
+        yield from self._authorities(wanted, answers)
         yield from self._addresses(answers)
         yield from self._ports(wanted, answers)
         yield from self._account(answers)
@@ -102,6 +104,9 @@ class _Examination:
             yield f"sts {zone}", partial(look.ask, f"_mta-sts.{zone}", "TXT")
             yield f"policy {zone}", partial(web.policy, zone, context=self.options.context, timeout=timeout)
             yield f"spf {zone}", partial(_spf, look, zone, addresses(settings))
+        if _issue(wanted):
+            for name in _certified(settings):
+                yield f"authorities {name}", partial(names.authorities, look, name)
         yield "tlsa", partial(look.ask, f"_25._tcp.{settings.hostname}", "TLSA")
         for address in addresses(settings):
             yield f"reverse {address}", partial(names.reverse, look, address)
@@ -212,6 +217,15 @@ class _Examination:
         else:
             yield skipped(checks.MTA_STS, zone, reason(record if isinstance(fetched, tuple) else fetched))
 
+    def _authorities(self, wanted: tuple[Wanted, ...], answers: Mapping[str, Any]) -> Iterator[Finding]:
+        ours = _issue(wanted)
+        if not ours:
+            yield skipped(checks.CAA, self._settings.hostname, "the stack has no CAA record")
+            return
+        for name in _certified(self._settings):
+            judge = partial(judge_names.authorities, name, ours=ours)
+            yield from _each(checks.CAA, name, answers[f"authorities {name}"], judge)
+
     def _addresses(self, answers: Mapping[str, Any]) -> Iterator[Finding]:
         judge = partial(judge_names.reverse, hostname=self._settings.hostname, published=True)
         for address in addresses(self._settings):
@@ -288,6 +302,17 @@ class SenderPolicy:
 
     records: tuple[str, ...]
     verdicts: Mapping[str, spf.Verdict]
+
+
+def _certified(settings: Settings) -> list[str]:
+    """Names the host has certificates of."""
+    return [settings.hostname, *(name for domain in settings.served for name in web_model.names(settings, domain.name))]
+
+
+def _issue(wanted: tuple[Wanted, ...]) -> str:
+    """Whom the stack's CAA record lets issue; only the stack's state knows."""
+    values = (value for record in wanted if record.type == "CAA" for value in record.values)
+    return next((value.split('"')[1] for value in values if value.split()[1] == "issue"), "")
 
 
 def _spf(look: Names, zone: str, where: tuple[str, ...]) -> SenderPolicy:

@@ -31,6 +31,8 @@ CLOUDFLARE_PORT: Final = 8787
 
 APT_PROXY: Final = f"http://{GATEWAY4}:{APT_PORT}"
 ACME_DIRECTORY: Final = f"https://{GATEWAY4}:{ACME_PORT}/dir"
+CAA_ISSUER: Final = "pebble.example"
+"""The ACME server's name in CAA records, which it does not say itself."""
 ACME_MANAGEMENT: Final = f"https://{GATEWAY4}:{ACME_MANAGEMENT_PORT}"
 POWERDNS_URL: Final = f"http://{GATEWAY4}:{POWERDNS_PORT}"
 CLOUDFLARE_URL: Final = f"http://{GATEWAY4}:{CLOUDFLARE_PORT}/client/v4/"

@@ -11,6 +11,8 @@ _KEY: Final = "._domainkey."
 _LONGEST_SHOWN: Final = 60
 _LONGEST_COMMENT: Final = 100
 """Of a record, on Cloudflare's free plan."""
+_CRITICAL: Final = 128
+_KNOWN_TAGS: Final = frozenset({"issue", "issuewild", "iodef"})
 _SHARED: Final = {
     "MX": "the domain's mail would go there too (RFC 5321 §5.1)",
     "SRV": "mail programs would go there too (RFC 2782)",
@@ -27,6 +29,8 @@ class Wanted:
     type: str
     content: str | None
     """None while a preview cannot know it."""
+    tag: str = ""
+    """Of a CAA record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,8 @@ def _why(wanted: Wanted, existing: Existing, host: Host) -> str:
         if len(types) == 1 or existing.content.lower() not in host.addresses:
             why = "connections would go there too"
     elif len(types) == 1:
-        why = _why_text(wanted, existing) if wanted.type == "TXT" else _SHARED.get(wanted.type, "")
+        special = {"TXT": _why_text, "CAA": _why_authority}.get(wanted.type)
+        why = special(wanted, existing) if special else _SHARED.get(wanted.type, "")
     return why
 
 
@@ -113,6 +118,16 @@ def _why_text(wanted: Wanted, existing: Existing) -> str:
         "v=spf1": "a second SPF record makes both void (RFC 7208 §4.5)",
         "v=dmarc1": "a second DMARC record makes both void (RFC 7489 §6.6.3)",
     }.get(kind, f"a second {kind} record makes both void")
+
+
+def _why_authority(wanted: Wanted, existing: Existing) -> str:
+    flags, tag, _ = (*existing.content.lower().split(maxsplit=2), "", "", "")[:3]
+    if tag == wanted.tag:
+        return "whom it names could have certificates of the host as well (RFC 8659 §4.2)"
+    # Reported once, beside the record that matters more.
+    if wanted.tag == "issue" and tag not in _KNOWN_TAGS and flags.isdigit() and int(flags) >= _CRITICAL:
+        return "authorities that do not know the tag must not issue anything (RFC 8659 §4.1)"
+    return ""
 
 
 def _version(content: str) -> str:
@@ -145,8 +160,8 @@ def _advice(found: Conflict, host: Host, offered: set[str]) -> str:
     wanted, ways = found.wanted, []
     at_domain = wanted.name in host.domains
     key = _KEY in wanted.name
-    # With a foreign key or address in its place, mail would be signed in vain and no certificate issued.
-    useful = not key and (wanted.type not in _ADDRESS or at_domain)
+    # With a foreign key, address or CAA in its place, mail would be signed in vain and no certificate issued.
+    useful = not key and wanted.type != "CAA" and (wanted.type not in _ADDRESS or at_domain)
     if found.same_type and useful and wanted.resource not in offered:
         offered.add(wanted.resource)
         ways.append(f"adopt it: pulumi config set --path 'dns.adopt[\"{wanted.resource}\"]' {found.existing.id}")
@@ -156,4 +171,6 @@ def _advice(found: Conflict, host: Host, offered: set[str]) -> str:
         ways.append("choose another hostname")
     if key:
         ways.append("choose another selector (dkim.selector)")
+    if wanted.type == "CAA":
+        ways.append("do without ours: pulumi config set --path caa.enabled false")
     return ", or ".join([*ways, "delete it at Cloudflare"])

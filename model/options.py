@@ -174,6 +174,16 @@ class Acme(Model):
     """Use Let's Encrypt's staging server: its certificates are not trusted, its rate limits generous."""
 
 
+class Caa(Model):
+    """Who may issue certificates for the host (RFC 8659, RFC 8657)."""
+
+    enabled: bool = True
+    """Publish that only the host's own ACME account may have certificates of its name, only by HTTP-01, and none with a
+    wildcard. Default: false where the host's name is the domain itself, as all names below would be bound too."""
+    issuer: Annotated[str, AfterValidator(lambda value: value and syntax.domain_name(value))] = ""
+    """The authority's name in CAA records, such as letsencrypt.org; default: as the ACME server says."""
+
+
 class Services(Model):
     """Which doors are open to mail clients. Port 25 always is."""
 

@@ -12,6 +12,8 @@ from model.settings import ServedDomain, Settings
 _AUTOMATIC: Final = 1
 _AUTOMATIC_SECONDS: Final = 300
 """What Cloudflare's automatic TTL is."""
+NOBODY: Final = ";"
+"""Who may issue certificates with a wildcard (RFC 8659 §4.3): certbot asks for none."""
 MX_PREFERENCE: Final = 10
 """The only MX; the number leaves room on both sides for a second."""
 
@@ -120,6 +122,14 @@ def tlsa_name(settings: Settings) -> str:
 def tlsa_place(number: int) -> Literal["even", "odd"]:
     """Return which of the two records is for a key: of two keys that follow each other each has one."""
     return "odd" if number % 2 else "even"
+
+
+def issue(issuer: str, account: str) -> str:
+    """Return who may issue certificates for the host (RFC 8659 §4.2): an authority, for one account, by HTTP-01.
+
+    The web names are aliases of the host's name, so it holds for them too (RFC 8659 §3).
+    """
+    return f"{issuer};accounturi={account};validationmethods=http-01"  # RFC 8657 §3, §4
 
 
 def served_ttl(settings: Settings) -> int:

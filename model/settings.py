@@ -160,6 +160,8 @@ class Settings(options.Model):
     """The DMARC policy."""
     acme: options.Acme = options.Acme()
     """The certificate's issuer."""
+    caa: options.Caa = options.Caa()
+    """Who may issue certificates for the host."""
     storage: options.Storage = options.Storage()
     """How mail is kept."""
     sieve: options.Sieve = options.Sieve()
@@ -358,6 +360,19 @@ class Settings(options.Model):
                 "choose another one, or set clientSetup.enabled to false"
             )
         return client_setup if useful else client_setup.model_copy(update={"enabled": False})
+
+    @field_validator("caa")
+    @classmethod
+    def _below_the_domain(cls, caa: options.Caa, info: ValidationInfo) -> options.Caa:
+        domain, hostname = info.data.get("domain"), info.data.get("hostname")
+        if "enabled" in caa.model_fields_set or not domain or hostname != domain:
+            return caa
+        if caa.model_fields_set:
+            raise ValueError(
+                "is off because the host's name is the domain itself, and all names below it would be bound; "
+                "set caa.enabled to true as well if they may be"
+            )
+        return caa.model_copy(update={"enabled": False})
 
     @field_validator("mta_sts")
     @classmethod

@@ -25,6 +25,10 @@ _REFUSED: Final = re.compile(r"127\.255\.255\.\d+")
 """Spamhaus and others: the query is refused, 254 because it came by a public resolver."""
 _POLICY: Final = re.compile(r"127\.0\.0\.1[01]")
 """zen.spamhaus.org: the PBL."""
+_PROPERTY: Final = re.compile(r'(\d+) (\S+) "(.*)"')
+"""A CAA record."""
+_CRITICAL: Final = 128
+_TAGS: Final = ("issue", "issuewild", "iodef")
 _LISTED: Final = re.compile(r"127\.\d+\.\d+\.\d+")
 
 
@@ -172,6 +176,37 @@ def tag_list(text: str) -> dict[str, str]:
     """Read tag=value; tag=value (RFC 6376 §3.2), without the white space inside values."""
     pairs = (part.partition("=") for part in text.split(";") if "=" in part)
     return {tag.strip(): "".join(value.split()) for tag, _, value in pairs}
+
+
+def authorities(name: str, seen: Answer, ours: str) -> Finding:
+    """Judge whether the CAA records that hold for a name permit what ours does (RFC 8659 §4, RFC 8657)."""
+    if seen.error:
+        return skipped(checks.CAA, name, f"the resolver {seen.error}")
+    properties = [(int(found[1]), found[2], found[3]) for found in map(_PROPERTY.fullmatch, seen.values) if found]
+    unknown = [tag for flags, tag, _ in properties if flags & _CRITICAL and tag not in _TAGS]
+    if unknown:
+        return wrong(checks.CAA, name, f"critical {unknown[0]}", "authorities that do not know the tag must not issue")
+    issuers = [value for _, tag, value in properties if tag == "issue"]
+    found = _short("; ".join(f'issue "{value}"' for value in issuers))
+    if issuers and not any(_permits(value, ours) for value in issuers):
+        return wrong(checks.CAA, name, found, f"none of them permits {ours}")
+    return ok(checks.CAA, name, found or "nobody is excluded")
+
+
+def _permits(value: str, ours: str) -> bool:
+    issuer, parameters = _issuer(value)
+    own_issuer, own = _issuer(ours)
+    account, methods = parameters.get("accounturi"), parameters.get("validationmethods")
+    return (
+        issuer == own_issuer
+        and account in {None, own.get("accounturi")}
+        and (methods is None or own.get("validationmethods") in methods.split(","))
+    )
+
+
+def _issuer(value: str) -> tuple[str, dict[str, str]]:
+    name, _, rest = value.partition(";")
+    return name.strip(), tag_list(rest)
 
 
 def reverse(seen: Reverse, hostname: str, *, published: bool) -> Finding:

@@ -187,6 +187,19 @@ def signed(names: Names, zone: str) -> Signed:
     return Signed(zone=zone, checked=names.ask(zone, "SOA"), unchecked=names.ask(zone, "SOA", checking_disabled=True))
 
 
+def authorities(names: Names, name: str) -> Answer:
+    """Return the CAA records that hold for a name: its own, by an alias too, or those of the nearest name above it.
+
+    RFC 8659 §3.
+    """
+    labels = name.split(".")
+    for at in range(len(labels)):
+        found = names.ask(".".join(labels[at:]), "CAA")
+        if found.values or found.error:
+            return found
+    return Answer(rcode="NOERROR")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listing:
     """What one blocklist says of one address."""

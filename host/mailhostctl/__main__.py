@@ -161,9 +161,19 @@ def _check(root: Root, arguments: argparse.Namespace) -> None:
     selfcheck.check(root, hostname=arguments.hostname, keys=sys.stdin.read())
 
 
-def _certificate(root: Root, arguments: argparse.Namespace) -> None:
-    from mailhostctl import certificate
+def _acme_account(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import account
+    from mailhostctl.certificate import Issuer
 
+    print(arguments.issuer or account.identity(arguments.server))
+    print(account.uri(root, Issuer(server=arguments.server, contact=arguments.contact)))
+
+
+def _certificate(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import certificate, resolver
+
+    if arguments.wait_dns:
+        resolver.wait(root, resolver.read(sys.stdin.read()), timeout=300)
     certificate.obtain(root, arguments.hostname, _issuer(arguments), reuse_key=arguments.reuse_key)
     print(arguments.hostname)
 
@@ -260,6 +270,7 @@ _COMMANDS = {
     "lend": _lend,
     "preflight": _preflight,
     "check": _check,
+    "acme-account": _acme_account,
     "certificate": _certificate,
     "certificates": _certificates,
     "retire-certificates": _retire_certificates,
@@ -313,20 +324,7 @@ def _parser() -> argparse.ArgumentParser:
     command("preflight", "see whether this machine can become a mail host, as the JSON on stdin asks; change nothing")
     added = command("check", "check the whole mail host from inside, and each DKIM key on stdin: DOMAIN SELECTOR")
     added.add_argument("--hostname", required=True, metavar="NAME")
-    added = command("certificate", "obtain the certificate of a host name, or keep the one there is")
-    added.add_argument("hostname", metavar="HOSTNAME")
-    added.add_argument("--reuse-key", action="store_true", help="keep the key when it is renewed")
-    uses = _tlsa_parser(command)
-    issued = [
-        *(added, uses),
-        command("certificates", "the same for each line of names on stdin, the first of which names it"),
-    ]
-    for added in issued:
-        added.add_argument("--server", required=True, metavar="URL", help="directory of the ACME server")
-        added.add_argument("--contact", required=True, metavar="MAIL")
-        added.add_argument("--webroot", default="", metavar="FOLDER", help="of the web server; default: there is none")
-    added = command("retire-certificates", "renew no more what certificates has obtained")
-    added.add_argument("--webroot", required=True, metavar="FOLDER")
+    _acme_parser(command)
     added = command("wait-dns", "wait until every authoritative name server answers with the records on stdin")
     added.add_argument("--timeout", type=float, default=300, metavar="SECONDS")
     added = command("metrics", "show queue, certificates, services, disk and rspamd's figures as Prometheus reads them")
@@ -337,6 +335,25 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--resolver", required=True, metavar="ADDRESS", help="a resolver that validates DNSSEC")
     added.add_argument("--mta-sts", required=True, type=int, metavar="PORT", help="of mta-sts-daemon on this host")
     return parser
+
+
+def _acme_parser(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Adds the commands that ask an ACME server for something."""
+    account = command("acme-account", "print the authority's name in CAA records and our account, made if need be")
+    account.add_argument("--issuer", default="", metavar="NAME", help="default: as the server says")
+    one = command("certificate", "obtain the certificate of a host name, or keep the one there is")
+    one.add_argument("hostname", metavar="HOSTNAME")
+    one.add_argument("--reuse-key", action="store_true", help="keep the key when it is renewed")
+    one.add_argument("--wait-dns", action="store_true", help="first wait for the records on stdin, as wait-dns does")
+    several = command("certificates", "the same for each line of names on stdin, the first of which names it")
+    issued = (one, _tlsa_parser(command), several)
+    for added in (account, *issued):
+        added.add_argument("--server", required=True, metavar="URL", help="directory of the ACME server")
+        added.add_argument("--contact", required=True, metavar="MAIL")
+    for added in issued:
+        added.add_argument("--webroot", default="", metavar="FOLDER", help="of the web server; default: there is none")
+    retired = command("retire-certificates", "renew no more what certificates has obtained")
+    retired.add_argument("--webroot", required=True, metavar="FOLDER")
 
 
 def _tlsa_parser(command: Callable[[str, str], argparse.ArgumentParser]) -> argparse.ArgumentParser:

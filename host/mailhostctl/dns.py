@@ -10,7 +10,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-TYPES = {"A": 1, "NS": 2, "CNAME": 5, "MX": 15, "TXT": 16, "AAAA": 28, "TLSA": 52}
+TYPES = {"A": 1, "NS": 2, "CNAME": 5, "MX": 15, "TXT": 16, "AAAA": 28, "TLSA": 52, "CAA": 257}
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 _NAMES = {number: name for name, number in TYPES.items()}
@@ -142,16 +142,17 @@ def _name(wire: bytes, offset: int) -> tuple[str, int]:
 
 def _value(wire: bytes, kind: str, offset: int, length: int) -> str:
     data = wire[offset : offset + length]
-    if kind == "A" and length == 4:  # noqa: PLR2004 -- octets of an IPv4 address
-        return str(ipaddress.IPv4Address(data))
-    if kind == "AAAA" and length == 16:  # noqa: PLR2004 -- octets of an IPv6 address
-        return str(ipaddress.IPv6Address(data))
+    if (kind, length) in {("A", 4), ("AAAA", 16)}:
+        return str(ipaddress.ip_address(data))
     if kind == "TXT":
         return _joined(data)
     if kind == "MX" and length > 2:  # noqa: PLR2004 -- preference and a name
         return f"{_unpack('!H', wire, offset)[0]} {_name(wire, offset + 2)[0]}"
     if kind == "TLSA" and length > 3:  # noqa: PLR2004 -- usage, selector, matching type, and a digest (RFC 6698 2.1)
         return f"{data[0]} {data[1]} {data[2]} {data[3:].hex()}"
+    if kind == "CAA" and length > 2 and 0 < data[1] <= length - 2:  # noqa: PLR2004 -- flags, tag, value (RFC 8659 4.1)
+        tag, value = data[2 : 2 + data[1]], data[2 + data[1] :]
+        return f'{data[0]} {tag.decode("latin-1").lower()} "{value.decode("latin-1")}"'
     if kind in {"NS", "CNAME"} and length:
         return _name(wire, offset)[0]
     raise MalformedError(f"{kind} record of {length} octets")

@@ -27,6 +27,9 @@ KEY: Final = (
 )
 
 
+ISSUE: Final = "ca.example;accounturi=https://ca.example/acct/1;validationmethods=http-01"
+
+
 def record(*answers: Answer, wanted: Wanted = seen.MX) -> Found:
     return lambda: names.record(wanted, seen.servers(*answers, wanted=wanted))
 
@@ -46,6 +49,10 @@ def served(*certificates: bytes) -> Found:
 def sts(record: Answer, policy: str, error: str = "", *, ours: bool = True) -> Found:
     wanted = POLICY if ours else ""
     return lambda: doors.mta_sts(seen.ZONE, seen.HOSTNAME, record, policy, error, wanted=wanted)
+
+
+def caa(*values: str) -> Found:
+    return lambda: names.authorities("autoconfig.example.com", seen.answer(*values), ISSUE)
 
 
 def dane(*values: str, validated: bool = True) -> Found:
@@ -200,6 +207,11 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
     "TLSA of a wrong kind": (dane(seen.tlsa(seen.certificate()).replace("3", "2", 1)), checks.DANE, "no record is"),
     "TLSA in an unsigned zone": (dane(seen.tlsa(seen.certificate()), validated=False), checks.DANE, "not validated"),
     "TLSA gone": (dane(), checks.DANE, "no TLSA record"),
+    "CAA for another authority": (caa('0 issue "other.example"'), checks.CAA, f"none of them permits {ISSUE}"),
+    "CAA for nobody": (caa('0 issue ";"', '0 issuewild ";"'), checks.CAA, 'issue ";"'),
+    "CAA for another account": (caa(f'0 issue "{ISSUE.replace("acct/1", "acct/2")}"'), checks.CAA, "acct/2"),
+    "CAA for another method": (caa(f'0 issue "{ISSUE.replace("http-01", "dns-01")}"'), checks.CAA, "dns-01"),
+    "CAA that is critical and unknown": (caa(f'0 issue "{ISSUE}"', '128 tbs "x"'), checks.CAA, "critical tbs"),
     "MTA-STS record gone": (sts(seen.answer(), POLICY), checks.MTA_STS, "no MTA-STS record"),
     "MTA-STS record twice": (sts(seen.answer("v=STSv1; id=1", "v=STSv1; id=2"), POLICY), checks.MTA_STS, "one record"),
     "MTA-STS record without id": (sts(seen.answer("v=STSv1;"), POLICY), checks.MTA_STS, "an id"),
@@ -343,6 +355,11 @@ WELL: Final[dict[str, Found]] = {
     "no relay": lambda: doors.relays(seen.relays(), catch_all=False),
     "an address of ours, by catch-all": lambda: doors.relays(seen.relays(percent_sign="250 Ok"), catch_all=True),
     "TLSA, the key in use and the next": dane(seen.tlsa(seen.certificate()), seen.tlsa(seen.certificate(serial=9))),
+    "CAA": caa(f'0 issue "{ISSUE}"', '0 issuewild ";"'),
+    "CAA of the authority, or another": caa('0 issue "other.example"', '0 issue "ca.example; policy=ev"'),
+    "CAA of several methods": caa('0 issue "ca.example; validationmethods=dns-01,http-01"'),
+    "CAA for wildcards and reports alone": caa('0 issuewild ";"', '128 iodef "mailto:a@example.com"'),
+    "no CAA": caa(),
     "MTA-STS": sts(STS, POLICY),
     "MTA-STS with CRLF": sts(STS, POLICY.replace("\n", "\r\n")),
     "MTA-STS of somebody else's, by wildcard": sts(STS, POLICY.replace("mx: mail.", "mx: *."), ours=False),

@@ -26,6 +26,7 @@ LIFE = (
     "test_transport",
     "test_ban",
     "test_client_setup",
+    "test_caa",
     "test_metrics",
     "test_zone",
     "test_reports",

@@ -13,7 +13,7 @@ import yaml
 from argon2 import PasswordHasher
 
 from lab import environment, keys
-from lab.addresses import ACME_DIRECTORY, CLOUDFLARE_TOKEN, CLOUDFLARE_URL, GATEWAY6, OUTSIDE, Machine
+from lab.addresses import ACME_DIRECTORY, CAA_ISSUER, CLOUDFLARE_TOKEN, CLOUDFLARE_URL, GATEWAY6, OUTSIDE, Machine
 from lab.demo import PASSWORDS
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +73,8 @@ class Stack:
                 "hostKey": keys.host_public(self.machine.name),
                 "postmaster": f"alice@{self.machine.domain}",
                 "acme": {"server": ACME_DIRECTORY},
+                # Pebble does not say by which name CAA records mean it, nor does it look at them.
+                "caa": {"issuer": CAA_ISSUER},
                 "dns": {"ttl": 60},
                 "preflight": {"mailServers": [OUTSIDE.hostname]},
                 # Where the tests' mail programs come from over IPv6, wrong passwords and all; `up` comes over IPv4.

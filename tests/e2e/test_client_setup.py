@@ -152,11 +152,11 @@ def test_senders_are_told_of_another_policy_and_nothing_else_changes(host_of_two
     for _, found in before.values():
         assert (found["mode"], found["mx"]) == (["testing"], [machine.hostname])
     host.stack.configure({"mtaSts": {"mode": "enforce"}})
-    assert host.stack.planned() == [
+    assert set(host.stack.planned()) == {
         ("update", "mail-nginx-var-www-mailhost-mta-sts-txt"),
         ("update", "mail-nginx-apply"),
         *(("update", f"mail-{domain}-mta-sts-id") for domain in domains(machine)),
-    ]
+    }
     host.stack.up().must_pass()
     for domain, (earlier, _) in before.items():
         assert policy(domain)["mode"] == ["enforce"]

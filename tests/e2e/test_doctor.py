@@ -248,6 +248,15 @@ def test_a_zone_that_is_not_signed(host: Host) -> None:
         assert set(look(host, "--no-ssh").not_well()) == {"dns.dnssec"}
 
 
+def test_a_caa_record_for_another_authority(host: Host) -> None:
+    name = host.machine.hostname
+    with served(host.machine.domain, dns.record(name, "CAA", ['0 issue "other.example"', '0 issuewild ";"'])):
+        seen = look(host).not_well()
+    assert set(seen) == {"dns.record", "dns.caa"}
+    for affected in (name, f"autoconfig.{host.machine.domain}", f"mta-sts.{host.machine.domain}"):
+        assert f'failed {affected}: issue "other.example": none of them permits' in seen["dns.caa"]
+
+
 @pytest.mark.parametrize(("edit", "found"), [("s/testing/enforce/", "mode enforce"), ("d", "mode is missing")])
 def test_an_mta_sts_policy_that_was_changed(host: Host, edit: str, found: str) -> None:
     file = "/var/www/mailhost/mta-sts.txt"

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 _SECRET_KEY = "4dabf18193072939515e22adb298388d"  # noqa: S105 because it is the SDK's marker of a secret, not one
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 because it is the SDK's marker of a secret, not one
 
+_SAID = {"tlsa-keys": "A1\nB2\n", "acme-account": "ca.example\nhttps://ca.example/acct/1\n"}
+"""What the host answers, by a word of the command."""
 PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nnot a key, but as secret as one\n-----END RSA PRIVATE KEY-----\n"
 ED25519_SEED = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 ZONE_ID = "0123456789abcdef0123456789abcdef"
@@ -116,8 +118,8 @@ class _Provider(Mocks):
                 # Mocks know nothing of the provider's own secret outputs.
                 state |= _ed25519() if args.inputs["algorithm"] == "ED25519" else self._rsa()
             if args.typ == "command:remote:Command":
-                digests = "A1\nB2\n" if "tlsa-keys" in str(state["create"]) else ""
-                state |= {"stdout": digests, "stderr": ""}
+                said = [text for word, text in _SAID.items() if word in str(state["create"])]
+                state |= {"stdout": "".join(said), "stderr": ""}
         return f"{args.name}-id", state
 
     def _rsa(self) -> dict[str, object]:

@@ -17,6 +17,7 @@ WAIT_HOST = "mail-host-visible-wait"
 FIREWALL = "mail-firewall-apply"
 HOOK = "mail-certificate-hook-apply"
 CERTIFICATE = "mail-certificate-issue"
+ACCOUNT, CAA = "mail-certificate-account", "mail-certificate-caa"
 KEY = "mail-example.org-rsa"
 DKIM_RECORD = "mail-example.org-txt"
 WAIT_DKIM = "mail-dkim-visible-wait"
@@ -54,6 +55,10 @@ CHECK = "mail-check"
         (CERTIFICATE, FIREWALL),  # port 80
         (CERTIFICATE, HOOK),
         (CERTIFICATE, PACKAGES),
+        (ACCOUNT, PACKAGES),  # certbot makes it
+        (CAA, ACCOUNT),
+        (CERTIFICATE, CAA),  # the authority looks at it
+        (CERTIFICATE, "mail-certificate-caa-wildcard"),
         (DKIM_RECORD, KEY),
         (WAIT_DKIM, DKIM_RECORD),
         (OPENDKIM, WAIT_DKIM),  # signing only when the world can verify

@@ -19,6 +19,7 @@ def test_all_records_of_the_guide_are_published(graph: Graph) -> None:
         ("A", "mail.example.org"),
         ("AAAA", "mail.example.org"),
         ("TLSA", "_25._tcp.mail.example.org"),
+        ("CAA", "mail.example.org"),
         ("MX", "example.org"),
         ("TXT", "example.org"),
         ("TXT", "_dmarc.example.org"),

@@ -58,6 +58,7 @@ def test_a_question_reads_as_one(name: str, kind: str, recursive: bool, identity
 def test_answers_come_back_as_they_were(name: str, four: list[str], texts: list[str], mx: str, six: str) -> None:
     owner = dns.name.from_text(name)
     values = {"A": sorted(set(four)), "AAAA": [six], "MX": [f"10 {mx}"], "NS": [mx], "TXT": sorted(set(texts))}
+    values["CAA"] = [f'0 issue "{mx};accounturi=https://{mx}/1"', '128 issuewild ";"']
     rrsets = [
         dns.rrset.from_text_list(
             owner, 60, "IN", kind, [_quoted(value) if kind == "TXT" else _dotted(kind, value) for value in found]

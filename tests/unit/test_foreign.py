@@ -17,7 +17,7 @@ SPF = '"v=spf1 ip4:203.0.113.13 -all"'
 def found(wanted: tuple[str, str, str | None], existing: tuple[str, str, str], **more: str) -> Conflict | None:
     name, kind, content = existing
     return conflict(
-        Wanted(resource="mail-it", name=wanted[0], type=wanted[1], content=wanted[2]),
+        Wanted(resource="mail-it", name=wanted[0], type=wanted[1], content=wanted[2], tag=more.get("tag", "")),
         Existing(id=more.get("id", "zone/other"), name=name, type=kind, content=content, comment=more.get("mark", "")),
         HOST,
     )
@@ -126,3 +126,28 @@ def test_of_two_foreign_records_one_can_be_adopted() -> None:
 
 def test_a_mark_is_no_longer_than_cloudflare_takes() -> None:
     assert len(comment("s" * 100)) == 100
+
+
+@pytest.mark.parametrize(
+    ("tag", "content", "why"),
+    [
+        ("issue", '0 issue "other.example"', "whom it names"),
+        ("issue", '0 ISSUE "ca.example;accounturi=https://ca.example/acct/2"', "whom it names"),
+        ("issuewild", '0 issuewild "other.example"', "whom it names"),
+        ("issuewild", '0 issue "other.example"', ""),  # named beside the other one
+        ("issue", '0 iodef "mailto:security@example.com"', ""),
+        ("issue", '0 contactemail "security@example.com"', ""),
+        ("issue", '128 tbs "unknown"', "must not issue anything"),
+        ("issuewild", '128 tbs "unknown"', ""),
+        ("issue", '128 iodef "mailto:security@example.com"', ""),
+        ("issue", "", ""),
+    ],
+)
+def test_a_caa_record_is_in_the_way_where_it_lets_others_issue_or_nobody(tag: str, content: str, why: str) -> None:
+    conflict = found(("mail.example.com", "CAA", None), ("mail.example.com", "CAA", content), tag=tag)
+    assert (conflict.why if conflict else "").find(why) >= 0
+    assert bool(conflict) is bool(why)
+    if conflict:
+        (line,) = report([conflict], HOST).splitlines()[1:]
+        assert "caa.enabled false, or delete it at Cloudflare" in line
+        assert "adopt" not in line

@@ -3,6 +3,7 @@
 import pytest
 
 from model import records
+from model.settings import SettingsError
 from tests.unit.samples import settings
 
 V6 = "2001:db8:113::13"
@@ -45,6 +46,22 @@ def test_dmarc_reports_go_to_an_address_that_exists(policy: str) -> None:
 def test_mx_has_its_preference_apart() -> None:
     record = records.mx(settings(), settings().served[0])
     assert (record.name, record.content, record.priority) == ("example.com", "mail.example.com", 10)
+
+
+def test_only_the_hosts_account_may_have_certificates() -> None:
+    assert records.issue("ca.example", "https://ca.example/acct/1") == (
+        "ca.example;accounturi=https://ca.example/acct/1;validationmethods=http-01"
+    )
+
+
+def test_caa_does_not_bind_the_names_of_others_unless_it_is_asked_to() -> None:
+    assert settings().caa.enabled
+    assert not settings(hostname="example.com").caa.enabled
+    assert settings(hostname="example.com", caa={"enabled": True}).caa.enabled
+    with pytest.raises(SettingsError, match="^caa: is off because the host's name is the domain itself"):
+        settings(hostname="example.com", caa={"issuer": "ca.example"})
+    with pytest.raises(SettingsError, match="^caa.issuer"):
+        settings(caa={"issuer": "ca.example;accounturi=x"})
 
 
 def test_every_record_has_the_ttl_and_a_key_of_its_own() -> None:
