@@ -95,7 +95,7 @@ def describe(error: ValidationError, model: type[BaseModel], skip: Collection[st
     lines: list[str] = []
     for detail in error.errors(include_url=False):
         # A key of an object is at fault itself: pydantic adds "[key]" to its place.
-        place = [str(part) for part in detail["loc"] if part != "[key]"]
+        place = [str(part) for number, part in enumerate(detail["loc"]) if part != "[key]" or not number]
         # A default that a validator refuses comes with its field's name, everything else with its key.
         if detail["type"] == "value_error" and place[0] in model.model_fields:
             place[0] = model.model_fields[place[0]].alias or place[0]

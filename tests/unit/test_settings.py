@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -280,6 +280,7 @@ def test_what_is_accepted_holds_no_character_that_could_end_a_line_or_a_word(nam
     assert re.fullmatch(r"[a-zA-Z0-9.:@+/=_ -]+", str(getattr(made, field)))
 
 
+@example({"[key]": ""})
 @given(st.dictionaries(st.text(max_size=12), st.text(max_size=30), max_size=4))
 def test_any_text_is_either_settings_or_a_settings_error(values: dict[str, str]) -> None:
     found: tuple[str, ...] = ("never an empty list",)
