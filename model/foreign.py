@@ -93,7 +93,7 @@ def _why(wanted: Wanted, existing: Existing, host: Host) -> str:
     elif existing.comment == host.comment:
         pass  # an earlier form of ours, which this update withdraws
     elif types == {"CNAME"}:
-        why = "mail programs would go there (RFC 1034 §3.6.2)"
+        why = "mail programs and senders would go there (RFC 1034 §3.6.2)"
     elif "CNAME" in types:
         # At a zone's own name Cloudflare answers with the target's addresses, so only these collide.
         if existing.type != "CNAME" or wanted.name not in host.domains or wanted.type in _ADDRESS:
@@ -117,6 +117,7 @@ def _why_text(wanted: Wanted, existing: Existing) -> str:
     return {
         "v=spf1": "a second SPF record makes both void (RFC 7208 §4.5)",
         "v=dmarc1": "a second DMARC record makes both void (RFC 7489 §6.6.3)",
+        "v=stsv1": "a second MTA-STS record makes both void (RFC 8461 §3.1)",
     }.get(kind, f"a second {kind} record makes both void")
 
 

@@ -68,6 +68,8 @@ def test_a_setting_that_was_not_applied_is_named() -> None:
     before = deployed()
     after = of(*before.published, ipv4="203.0.113.99")
     assert "mail.example.com A" in expected.undeployed(after)
+    after = of(*before.published, mtaSts={"mode": "enforce"})
+    assert expected.undeployed(after) == ["_mta-sts.example.com TXT"]
 
 
 def test_records_are_read_from_an_exported_state() -> None:

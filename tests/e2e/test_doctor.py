@@ -250,7 +250,8 @@ def test_a_zone_that_is_not_signed(host: Host) -> None:
 
 def test_a_caa_record_for_another_authority(host: Host) -> None:
     name = host.machine.hostname
-    with served(host.machine.domain, dns.record(name, "CAA", ['0 issue "other.example"', '0 issuewild ";"'])):
+    record = dns.record(name, "CAA", ['0 issue "other.example"', '0 issuewild ";"'], ttl=60)
+    with served(host.machine.domain, record):
         seen = look(host).not_well()
     assert set(seen) == {"dns.record", "dns.caa"}
     for affected in (name, f"autoconfig.{host.machine.domain}", f"mta-sts.{host.machine.domain}"):

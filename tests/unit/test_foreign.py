@@ -35,6 +35,11 @@ def found(wanted: tuple[str, str, str | None], existing: tuple[str, str, str], *
             ("_dmarc.example.com", "TXT", "v=DMARC1;p=x"),
             "RFC 7489",
         ),
+        (
+            ("_mta-sts.example.com", "TXT", '"v=STSv1; id=1"'),
+            ("_mta-sts.example.com", "TXT", "v=STSv1; id=2"),
+            "RFC 8461",
+        ),
         (("_dmarc.example.com", "TXT", '"v=DMARC1; p=none"'), ("_dmarc.example.com", "CNAME", "d.example"), "alone"),
         # A preview does not know the content of a key that is not made yet.
         (("m._domainkey.example.com", "TXT", None), ("m._domainkey.example.com", "TXT", "k=rsa; p=A"), "RFC 6376"),
