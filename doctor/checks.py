@@ -53,7 +53,7 @@ FOREIGN: Final = _warns(
 )
 SPF: Final = _stops(
     "dns.spf",
-    "one SPF record, at most 10 look-ups, and it lets the host's addresses pass",
+    "one SPF record, at most 10 look-ups, of which 2 find nothing, and it lets the host's addresses pass",
     "Receivers treat two records or too many look-ups as an error (RFC 7208 §3.2, §4.6.4).",
     "Keep exactly one record that begins with v=spf1, and put what other senders need into it.",
 )

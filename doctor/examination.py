@@ -199,7 +199,7 @@ class _Examination:
         """Judge what lies in TXT records more closely than by their text."""
         policies = answers[f"spf {zone}"]
         if isinstance(policies, SenderPolicy):
-            yield judge_names.sender_policy(zone, policies.records, policies.verdicts)
+            yield judge_names.sender_policy(zone, policies.records, policies.verdicts, policies.others)
         else:
             yield skipped(checks.SPF, zone, reason(policies))
         for record in wanted:
@@ -302,6 +302,8 @@ class SenderPolicy:
 
     records: tuple[str, ...]
     verdicts: Mapping[str, spf.Verdict]
+    others: spf.Verdict
+    """For everybody else."""
 
 
 def _certified(settings: Settings) -> list[str]:
@@ -317,7 +319,10 @@ def _issue(wanted: tuple[Wanted, ...]) -> str:
 
 def _spf(look: Names, zone: str, where: tuple[str, ...]) -> SenderPolicy:
     def lookup(name: str, kind: str) -> tuple[str, ...]:
-        return look.ask(name, kind).values
+        answer = look.ask(name, kind)
+        if answer.error or answer.rcode == "SERVFAIL":
+            raise LookupError(f"{name} {kind}: the resolver {answer.error or 'answers SERVFAIL'}")
+        return answer.values
 
     found = look.ask(zone, "TXT")
     if found.error:
@@ -325,6 +330,7 @@ def _spf(look: Names, zone: str, where: tuple[str, ...]) -> SenderPolicy:
     return SenderPolicy(
         records=tuple(spf.policies(found.values)),
         verdicts={address: spf.judge(zone, address, lookup) for address in where},
+        others=spf.judge(zone, spf.STRANGER, lookup),
     )
 
 

@@ -8,8 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-LOOKUP_LIMIT: Final = 10
-"""RFC 7208 §4.6.4."""
+from model.options import SPF_LOOKUPS
+
+LOOKUP_LIMIT: Final = SPF_LOOKUPS
+VOID_LIMIT: Final = 2
+"""Look-ups that may find nothing (RFC 7208 §4.6.4)."""
+STRANGER: Final = "0.0.0.0"  # noqa: S104 because nothing listens here
+"""No mail comes from there (RFC 6890), so every term is evaluated: what the record costs at most."""
 _COSTLY: Final = frozenset({"a", "mx", "include", "exists", "ptr"})
 _RESULTS: Final = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
 
@@ -32,7 +37,17 @@ class _Work:
     address: str
     lookup: Lookup
     lookups: int = 0
+    voids: int = 0
     seen: set[str] = field(default_factory=set)
+
+    def ask(self, name: str, kind: str) -> Sequence[str]:
+        """Look up what a term names, and count what is not there."""
+        found = self.lookup(name, kind)
+        if not found:
+            self.voids += 1
+        if self.voids > VOID_LIMIT:
+            raise _PermanentError(f"more than {VOID_LIMIT} look-ups that find nothing, {name} the last")
+        return found
 
 
 class _PermanentError(Exception):
@@ -102,7 +117,7 @@ def _matches(term: str, domain: str, work: _Work) -> bool | None:
         case "include":
             matched = _included(target, work)
         case "exists":
-            matched = bool(work.lookup(target, "A"))
+            matched = bool(work.ask(target, "A"))
         case "ptr":
             matched = False  # nobody should use it (§5.5)
         case _:
@@ -124,12 +139,12 @@ def _count(work: _Work) -> None:
 
 
 def _named(kind: str, target: str, length: str, work: _Work) -> bool:
-    hosts = [target] if kind == "a" else [value.split()[-1].rstrip(".") for value in work.lookup(target, "MX")]
+    hosts = [target] if kind == "a" else [value.split()[-1].rstrip(".") for value in work.ask(target, "MX")]
     family = "AAAA" if ":" in work.address else "A"
     # /24, //64 or /24//64, here without the first slash (§5.6).
     four, _, six = ("", "", length[1:]) if length.startswith("/") else length.partition("//")
     bits = six if family == "AAAA" else four
-    addresses = [value for host in hosts for value in work.lookup(host, family)]
+    addresses = [value for host in hosts for value in work.ask(host, family)]
     return any(_within(work.address, f"{value}/{bits}" if bits else value) for value in addresses)
 
 

@@ -26,6 +26,8 @@ LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 _TTLS = range(60, 86_400 + 1)
 _TTL_AUTOMATIC = 1
 _LONGEST_NAME = 64
+SPF_LOOKUPS = 10
+"""Names a receiver looks up for one SPF record, at most (RFC 7208 §4.6.4)."""
 _PEM = re.compile(
     r"-----BEGIN ((?:OPENSSH|RSA|EC) )?PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+-----END \1?PRIVATE KEY-----\n", re.A
 )
@@ -79,6 +81,29 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, AfterValidator(syntax.mail_address)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0, le=1 << 50)]
 """Bytes, written as such or as 512M, 5G."""
+
+
+def _once(values: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [value for number, value in enumerate(values) if value in values[:number]]
+    if twice:
+        raise ValueError(f"names {twice[0]} twice; keep one")
+    return values
+
+
+def _countable(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(names) > SPF_LOOKUPS:
+        raise ValueError(
+            f"has {len(names)} names, and receivers look up {SPF_LOOKUPS} at most (RFC 7208 §4.6.4); leave some out, "
+            "or write their networks into addresses"
+        )
+    return names
+
+
+Includes = Annotated[
+    tuple[Annotated[str, AfterValidator(syntax.policy_name)], ...], AfterValidator(_once), AfterValidator(_countable)
+]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(syntax.network)], ...], AfterValidator(_once)]
+SpfDefault = Literal["-all", "~all", "?all"]
 
 
 def _camel(name: str) -> str:
@@ -156,6 +181,33 @@ class Dkim(Model):
     """Who signs. rspamd adds an Ed25519 signature (RFC 8463) beside the RSA one."""
 
 
+class Spf(Model):
+    """Who may send for a domain beside this host (RFC 7208)."""
+
+    include: Includes = ()
+    """Names whose SPF records are other senders', such as _spf.newsletter.example; 10 at most, and what those look up
+    in turn counts too (`make doctor` counts it)."""
+    addresses: Networks = ()
+    """IP addresses and networks of other senders; they cost receivers no look-up."""
+    all: SpfDefault = "-all"
+    """What holds for everybody else"""
+
+
+class DomainSpf(Model):
+    """What differs for one domain."""
+
+    include: Includes | None = None
+    """SPF records of the domain's other senders; default: spf.include."""
+    addresses: Networks | None = None
+    """Addresses of the domain's other senders; default: spf.addresses."""
+    all: SpfDefault | None = None
+    """What holds for everybody else; default: spf.all."""
+
+    def over(self, usual: Spf) -> Spf:
+        """Return what holds for the domain."""
+        return usual.model_copy(update=self.model_dump(exclude_none=True))
+
+
 class Dmarc(Model):
     """What others shall do with mail that claims the domain and fails SPF and DKIM (RFC 7489)."""
 
@@ -221,6 +273,8 @@ class MailDomain(Model):
     """DKIM selector; default: dkim.selector."""
     dmarc: Literal["none", "quarantine", "reject"] | None = None
     """DMARC policy; default: dmarc.policy."""
+    spf: DomainSpf = DomainSpf()
+    """The domain's other senders."""
     catch_all: Address | None = None
     """Address that gets the domain's mail for which there is neither mailbox nor alias."""
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from model import mta_sts, web
+from model import mta_sts, policies, web
 from model.client_setup import preferred
 from model.constants import MANAGESIEVE
 from model.dkim import key_name, key_record, quoted
@@ -90,9 +90,9 @@ def mx(settings: Settings, domain: ServedDomain) -> Record:
 
 
 def spf(settings: Settings, domain: ServedDomain) -> Record:
-    """Return who may send for the domain (RFC 7208): this host, by address, which costs a verifier no look-up."""
-    hosts = f"ip4:{settings.ipv4}" + (f" ip6:{settings.ipv6}" if settings.ipv6 else "")
-    return _record(settings, "spf", domain.name, "TXT", quoted(f"v=spf1 {hosts} -all"))
+    """Return who may send for the domain (RFC 7208): this host, and whom the operator names."""
+    hosts = [address for address in (settings.ipv4, settings.ipv6) if address]
+    return _record(settings, "spf", domain.name, "TXT", quoted(policies.spf(hosts, domain.spf)))
 
 
 def dmarc(settings: Settings, domain: ServedDomain) -> Record:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from model import constants, mailbox_file, options, problems, routes, syntax
+from model import constants, mailbox_file, options, policies, problems, routes, syntax
 from model.options import Address, Domain, Hostname, Mailbox, MailDomain
 from model.platforms import PLATFORMS, Os, Platform
 from model.problems import SettingsError
@@ -117,6 +117,7 @@ class ServedDomain:
     zone_id: str | None
     selector: str
     dmarc: Literal["none", "quarantine", "reject"]
+    spf: options.Spf
     catch_all: str | None
 
 
@@ -156,6 +157,8 @@ class Settings(options.Model):
     """The look before the first change."""
     dns: options.Dns = options.Dns()
     """What goes into the zone."""
+    spf: options.Spf = options.Spf()
+    """Who else may send."""
     dmarc: options.Dmarc = options.Dmarc()
     """The DMARC policy."""
     acme: options.Acme = options.Acme()
@@ -206,6 +209,7 @@ class Settings(options.Model):
             zone_id=own.zone_id or (self.dns.zone_id if name == self.domain else None),
             selector=own.selector or self.dkim.selector,
             dmarc=own.dmarc or self.dmarc.policy,
+            spf=own.spf.over(self.spf),
             catch_all=own.catch_all,
         )
 
@@ -293,6 +297,16 @@ class Settings(options.Model):
                 "is disabled, and postmaster's mail must arrive (RFC 5321 §4.5.1); enable it or name another"
             )
         return postmaster
+
+    @field_validator("spf")
+    @classmethod
+    def _evaluated(cls, spf: options.Spf, info: ValidationInfo) -> options.Spf:
+        if {"domain", "domains", "ipv4", "ipv6"} <= info.data.keys():
+            hosts = [address for address in (info.data["ipv4"], info.data["ipv6"]) if address]
+            found = [*policies.spf_problems(info.data["domains"], info.data["domain"], spf, hosts)]
+            if found:
+                raise problems.LocatedError(dict.fromkeys(found))
+        return spf
 
     @field_validator("dkim")
     @classmethod

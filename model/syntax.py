@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_POLICY_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # A dot-atom (RFC 5321 §4.1.2) without what Postfix, Dovecot or a Maildir path would read as something else:
 # "+" starts an address extension, ":" ends a field of the users file, "/" a path component.
 _LOCAL_PART = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_-])?")
@@ -44,6 +45,23 @@ def domain_name(value: str) -> str:
         raise ValueError("is not a domain name; write letters, digits, hyphens and dots, such as example.com")
     if len(labels) == 1 or labels[-1].isdigit():
         raise ValueError("is not a full domain name; write it with its top-level domain, such as example.com")
+    return name
+
+
+def policy_name(value: str) -> str:
+    """Return the name of a record with a policy: a domain, whose labels may have underscores (RFC 8552 §1.1).
+
+    Raises:
+        ValueError: not such a name; one with macros (RFC 7208 §7) would be another for every mail.
+    """
+    if "%" in value:
+        raise ValueError("has a macro (%), which is not supported; write the name without")
+    name = ".".join(label if label.isascii() else _a_labels(label) for label in value.split(".")).lower()
+    labels = name.split(".")
+    if len(name) > _MAX_DOMAIN or not all(_POLICY_LABEL.fullmatch(label) for label in labels):
+        raise ValueError("is not a name in DNS; write it alone, such as _spf.example.com")
+    if len(labels) == 1 or labels[-1].isdigit():
+        raise ValueError("is not a full name in DNS; write it with its top-level domain, such as _spf.example.com")
     return name
 
 

@@ -255,8 +255,8 @@ def _short(text: str, most: int = 90) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def sender_policy(domain: str, records: Sequence[str], verdicts: Mapping[str, Verdict]) -> Finding:
-    """Judge the SPF records of a domain, and what they mean for each address of the host."""
+def sender_policy(domain: str, records: Sequence[str], verdicts: Mapping[str, Verdict], others: Verdict) -> Finding:
+    """Judge the SPF records of a domain, and what they mean for each address of the host and for everybody else."""
     if len(records) != 1:
         found = f"{len(records)} records" if records else "no record"
         return wrong(checks.SPF, domain, found, "there must be exactly one record that begins with v=spf1")
@@ -264,5 +264,6 @@ def sender_policy(domain: str, records: Sequence[str], verdicts: Mapping[str, Ve
         if verdict.result not in {"pass", "unknown"}:
             cause = f"{address} gets {verdict.result}" + (f": {verdict.reason}" if verdict.reason else "")
             return wrong(checks.SPF, domain, _short(records[0]), cause)
-    lookups = max((verdict.lookups for verdict in verdicts.values()), default=0)
-    return ok(checks.SPF, domain, f"pass for {', '.join(verdicts)}; {lookups} look-ups")
+    if others.result == "permerror":
+        return wrong(checks.SPF, domain, _short(records[0]), f"everybody else gets permerror: {others.reason}")
+    return ok(checks.SPF, domain, f"pass for {', '.join(verdicts)}; {others.lookups} look-ups")

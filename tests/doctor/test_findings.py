@@ -84,8 +84,9 @@ def reverse(*found: str, leads: tuple[str, ...] = (seen.ADDRESS,), published: bo
     return lambda: names.reverse(observed, seen.HOSTNAME, published=published)
 
 
-def spf(*records: str, result: str = "pass") -> Found:
-    return lambda: names.sender_policy(seen.ZONE, records, {seen.ADDRESS: Verdict(result=result, lookups=0, reason="")})
+def spf(*records: str, result: str = "pass", others: str = "fail", reason: str = "") -> Found:
+    own = {seen.ADDRESS: Verdict(result=result, lookups=0)}
+    return lambda: names.sender_policy(seen.ZONE, records, own, Verdict(result=others, lookups=0, reason=reason))
 
 
 def trip(**changes: object) -> Found:
@@ -121,6 +122,11 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
     "two SPF records": (spf("v=spf1 -all", "v=spf1 mx -all"), checks.SPF, "2 records"),
     "no SPF record": (spf(), checks.SPF, "no record"),
     "SPF without the host": (spf("v=spf1 -all", result="fail"), checks.SPF, "gets fail"),
+    "SPF that costs too much": (
+        spf("v=spf1 include:a.example -all", others="permerror", reason="more than 10 look-ups"),
+        checks.SPF,
+        "everybody else gets permerror: more than 10 look-ups",
+    ),
     "no DKIM key": (lambda: names.dkim("mail._domainkey.example.com", [], {KEY}), checks.DKIM, "no key"),
     "two DKIM keys": (lambda: names.dkim("mail._domainkey.example.com", [KEY, KEY], {KEY}), checks.DKIM, "2 keys"),
     "a DKIM key cut off": (lambda: names.dkim("mail._domainkey.example.com", [KEY], {KEY}), checks.DKIM, "cut off"),

@@ -43,6 +43,8 @@ def judge(*records: str, address: str = "203.0.113.13") -> spf.Verdict:
         ("v=spf1 include:none.example -all", "permerror", 1),
         ("v=spf1 include:loop.example -all", "permerror", 2),
         ("v=spf1 include:deep0.example -all", "permerror", 11),  # §4.6.4
+        ("v=spf1 a:no1.example a:no2.example -all", "fail", 2),  # two may find nothing (§4.6.4)
+        ("v=spf1 a:no1.example exists:no2.example mx:no3.example -all", "permerror", 3),
         ("v=spf1 ipv4:203.0.113.13 -all", "permerror", 0),
         ("v=spf1 ip4:mail.example.com -all", "permerror", 0),
     ],

@@ -27,6 +27,21 @@ def test_addresses(changes: dict[str, object], expected: list[str]) -> None:
     [
         ({}, '"v=spf1 ip4:203.0.113.13 -all"'),
         ({"ipv6": V6}, '"v=spf1 ip4:203.0.113.13 ip6:2001:db8:113::13 -all"'),
+        (
+            {"spf": {"include": ["_SPF.News.example", "_spf.bücher.example"], "addresses": ["2001:db8:7::/48"]}},
+            '"v=spf1 ip4:203.0.113.13 ip6:2001:db8:7::/48 include:_spf.news.example '
+            'include:_spf.xn--bcher-kva.example -all"',
+        ),
+        ({"spf": {"all": "~all", "addresses": ["203.0.113.13"]}}, '"v=spf1 ip4:203.0.113.13 ~all"'),  # said once
+        # A domain's own word replaces the host's, key by key; two strings, as one holds 255 octets.
+        (
+            {
+                "spf": {"include": ["a.example"], "all": "~all"},
+                "domains": {"example.com": {"spf": {"include": [f"{'x' * 60}{n}.example" for n in range(4)]}}},
+            },
+            f'"v=spf1 ip4:203.0.113.13 include:{"x" * 60}0.example include:{"x" * 60}1.example '
+            f'include:{"x" * 60}2.examp" "le include:{"x" * 60}3.example ~all"',
+        ),
     ],
 )
 def test_spf_names_the_addresses_mail_leaves_from(changes: dict[str, object], expected: str) -> None:

@@ -167,6 +167,18 @@ def test_accepted(changes: dict[str, object], path: str, expected: object) -> No
         ({"dkim": {"selector": ""}}, "dkim.selector: is not a DKIM selector"),
         ({"dkim": {"bits": 1024}}, "dkim.bits: '1024' is not supported; choose 2048, 3072 or 4096"),
         ({"dmarc": {"policy": "drop"}}, "dmarc.policy: 'drop' is not supported"),
+        # spf
+        ({"spf": {"include": ["news.example", "NEWS.example"]}}, "names news.example twice; keep one"),
+        ({"spf": {"include": ["include:news.example"]}}, "spf.include.0: 'include:news.example' is not a name in DNS"),
+        ({"spf": {"include": ["news"]}}, "spf.include.0: 'news' is not a full name in DNS"),
+        ({"spf": {"include": ["%{i}.news.example"]}}, "has a macro"),
+        ({"spf": {"include": ["example.com"]}}, "spf.include: names example.com, whose own record would include"),
+        ({"domains": {"example.org": {"spf": {"include": ["example.org"]}}}}, "domains.example.org.spf.include: names"),
+        ({"spf": {"include": [f"{n}.example" for n in range(11)]}}, "has 11 names, and receivers look up 10 at most"),
+        ({"spf": {"addresses": [f"203.0.113.{n}" for n in range(150)]}}, "spf: makes a record of 2"),
+        ({"spf": {"addresses": ["news.example"]}}, "is neither an IP address nor a network"),
+        ({"spf": {"all": "+all"}}, "spf.all: '+all' is not supported"),
+        ({"domains": {"example.org": {"spf": {"includes": []}}}}, "spf.includes: unknown key; did you mean include?"),
         # acme
         (
             {"acme": {"server": "http://ca.example"}},
