@@ -26,7 +26,7 @@ from components.spam_filter import SpamFilter, SpamFilterArgs
 from components.tls_policy import TlsPolicy
 from components.tlsa import Tlsa, TlsaArgs
 from components.web import Nginx, NginxArgs, WebCertificates, WebCertificatesArgs
-from model import dkim, packages, preflight, records
+from model import dkim, packages, policies, preflight, records
 from model.settings import Settings
 
 
@@ -190,6 +190,9 @@ class MailHost(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=finished),
         )
 
+        unasked = records.permissions_to_ask_for(settings)
+        if unasked and pulumi.runtime.is_dry_run():
+            pulumi.log.warn(policies.permission_advice(unasked), self)
         foreign.judged()
         self.hostname = settings.hostname
         self.register_outputs({"hostname": self.hostname})

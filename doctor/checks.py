@@ -69,6 +69,18 @@ DMARC: Final = _stops(
     "Two records count as none (RFC 7489 §6.6.3).",
     "Delete the record that is not the stack's at Cloudflare.",
 )
+TLS_REPORTS: Final = _warns(
+    "dns.tls-rpt",
+    "one TLS-RPT record that senders can read",
+    "Two records count as none (RFC 8460 §3), and nobody says when TLS with the host fails.",
+    "Delete the record that is not the stack's at Cloudflare.",
+)
+PERMISSION: Final = _warns(
+    "dns.report-permission",
+    "a domain of others that gets DMARC reports accepts them",
+    "Without its record reporters send it none (RFC 7489 §7.1).",
+    'Ask its owner to publish it, with the text "v=DMARC1;", or name another address in reports.addresses.',
+)
 DNSSEC: Final = _warns(
     "dns.dnssec",
     "the zone is signed and validates",
@@ -275,7 +287,7 @@ ZONE_DELEGATION: Final = _stops(
 
 DOCTOR: Final = (
     DEPLOYED,
-    *(DELEGATION, RECORD, TTL, FOREIGN, SPF, DKIM, DMARC, DNSSEC, BOGUS, CAA),
+    *(DELEGATION, RECORD, TTL, FOREIGN, SPF, DKIM, DMARC, TLS_REPORTS, PERMISSION, DNSSEC, BOGUS, CAA),
     *(PTR, BLOCKLIST, POLICY_LIST),
     *(DOOR, CLOSED, BANNER, CLEARTEXT, TLS, CHAIN, SAME, DAYS, FLOOR, RELAY, DANE, MTA_STS),
     *(LOGIN, ROUND_TRIP, SIGNED, ALIGNED),

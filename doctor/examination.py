@@ -23,7 +23,7 @@ from doctor.options import Options
 from doctor.patience import Late, Work, reason
 from doctor.ports import Port, ports
 from doctor.stack import Stack
-from model import mta_sts
+from model import mta_sts, records
 from model import web as web_model
 from model.constants import SMTP, certificate
 from model.preflight import Check
@@ -112,6 +112,8 @@ class _Examination:
             yield f"reverse {address}", partial(names.reverse, look, address)
             for blocklist in self.options.blocklists:
                 yield f"listing {address} {blocklist}", partial(names.listing, look, address, blocklist)
+        for name in records.permissions_to_ask_for(settings):
+            yield f"permission {name}", partial(look.ask, name, "TXT")
         yield "here25", partial(_here25, look, self.options.port25_targets, timeout)
 
     def _port_questions(self) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -192,6 +194,9 @@ class _Examination:
                     yield from judge_names.record(record, seen)
             yield from _each(checks.DNSSEC, zone, answers[f"signed {zone}"], judge_names.dnssec)
             yield from self._policies(zone, wanted, seen, answers)
+        for name in records.permissions_to_ask_for(self._settings):
+            judge = partial(judge_names.permission, name)
+            yield from _each(checks.PERMISSION, name, answers[f"permission {name}"], judge)
 
     def _policies(
         self, zone: str, wanted: tuple[Wanted, ...], seen: list[Server], answers: Mapping[str, Any]
@@ -208,6 +213,8 @@ class _Examination:
             texts = _texts_of(seen, record)
             if record.name == f"_dmarc.{zone}":
                 yield judge_names.dmarc(zone, texts)
+            elif record.name == f"_smtp._tls.{zone}":
+                yield judge_names.tls_reports(zone, texts)
             elif "._domainkey." in record.name:
                 yield judge_names.dkim(record.name, texts, record.values)
         record, fetched = answers[f"sts {zone}"], answers[f"policy {zone}"]

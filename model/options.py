@@ -26,6 +26,7 @@ LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 _TTLS = range(60, 86_400 + 1)
 _TTL_AUTOMATIC = 1
 _LONGEST_NAME = 64
+_REPORT_ADDRESSES = 2
 SPF_LOOKUPS = 10
 """Names a receiver looks up for one SPF record, at most (RFC 7208 §4.6.4)."""
 _PEM = re.compile(
@@ -99,10 +100,22 @@ def _countable(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _few(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    if len(addresses) > _REPORT_ADDRESSES:
+        raise ValueError(
+            f"has {len(addresses)} addresses, and reporters need to heed {_REPORT_ADDRESSES} (RFC 7489 §6.2); "
+            "leave some out"
+        )
+    return addresses
+
+
 Includes = Annotated[
     tuple[Annotated[str, AfterValidator(syntax.policy_name)], ...], AfterValidator(_once), AfterValidator(_countable)
 ]
 Networks = Annotated[tuple[Annotated[str, AfterValidator(syntax.network)], ...], AfterValidator(_once)]
+ReportAddresses = Annotated[
+    tuple[Annotated[str, AfterValidator(syntax.report_address)], ...], AfterValidator(_once), AfterValidator(_few)
+]
 SpfDefault = Literal["-all", "~all", "?all"]
 
 
@@ -215,6 +228,16 @@ class Dmarc(Model):
     """The published p=."""
 
 
+class Reports(Model):
+    """What others report about mail of a domain and to it; `make reports` shows it."""
+
+    addresses: ReportAddresses = ()
+    """Who gets the DMARC and TLS reports, two addresses at most. One in a domain of others needs a record there: the
+    preview says which; default: postmaster@ each domain."""
+    tls: bool = True
+    """Ask for reports about TLS that failed, or was not there, on the way to this host (RFC 8460)."""
+
+
 class Acme(Model):
     """Who issues the certificate (RFC 8555)."""
 
@@ -275,6 +298,8 @@ class MailDomain(Model):
     """DMARC policy; default: dmarc.policy."""
     spf: DomainSpf = DomainSpf()
     """The domain's other senders."""
+    reports: ReportAddresses | None = None
+    """Who gets the DMARC and TLS reports; default: reports.addresses."""
     catch_all: Address | None = None
     """Address that gets the domain's mail for which there is neither mailbox nor alias."""
 

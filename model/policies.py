@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from model import syntax
 from model.options import MailDomain, Spf
 
 _LONGEST_TXT: Final = 2048
 """Characters Cloudflare keeps in one TXT record."""
+PERMISSION: Final = "v=DMARC1;"
+"""What a domain publishes that takes another one's DMARC reports (RFC 7489 §7.1)."""
 
 
 def spf(hosts: Sequence[str], policy: Spf) -> str:
@@ -33,3 +36,40 @@ def spf_problems(
         if length > _LONGEST_TXT:
             place = "spf" if own.include is None and own.addresses is None else f"domains.{name}.spf"
             yield place, f"makes a record of {length} characters, and one may have {_LONGEST_TXT}; leave some out"
+
+
+def dmarc(policy: str, reports: Sequence[str]) -> str:
+    """Return what shall happen to mail that fails both SPF and DKIM (RFC 7489 §6.3), and who hears of it."""
+    return "; ".join(["v=DMARC1", f"p={policy}", *([_rua(reports)] if reports else [])])
+
+
+def tls_reports(reports: Sequence[str]) -> str:
+    """Return who hears of TLS that failed on the way here (RFC 8460 §3)."""
+    return f"v=TLSRPTv1; {_rua(reports)}"
+
+
+def permission_name(domain: str, receiver: str) -> str:
+    """Return where `receiver` says that it takes DMARC reports about `domain` (RFC 7489 §7.1)."""
+    return f"{domain}._report._dmarc.{receiver}"
+
+
+def needs_permission(domain: str, receiver: str) -> bool:
+    """Tell whether reporters look for that record: only where the two have different owners (RFC 7489 §7.1)."""
+    # The list of public suffixes is long, and an owner's domain has two labels at least.
+    alike = domain.split(".")[-2:] == receiver.split(".")[-2:]
+    return not alike or syntax.organizational_domain(domain) != syntax.organizational_domain(receiver)
+
+
+def permission_advice(names: Sequence[str]) -> str:
+    """Say which records others must publish."""
+    return "\n".join(
+        [
+            "DMARC reports go to a domain of others, and nobody sends them before it publishes (RFC 7489 §7.1):",
+            *(f'  {name} TXT "{PERMISSION}"' for name in names),
+            "Ask its owner; `make doctor` says whether it is there.",
+        ]
+    )
+
+
+def _rua(reports: Sequence[str]) -> str:
+    return "rua=" + ",".join(f"mailto:{address}" for address in reports)

@@ -1,5 +1,6 @@
 """The DNS records of a mail domain: names are absolute without the last dot, contents as Cloudflare keeps them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -61,7 +62,13 @@ def address(settings: Settings) -> tuple[Record, ...]:
 
 def early(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
     """Return what may be known of a domain before its mail works: its policies, and the names for a web server."""
-    return spf(settings, domain), dmarc(settings, domain), *web_names(settings, domain)
+    return (
+        spf(settings, domain),
+        dmarc(settings, domain),
+        *tls_reports(settings, domain),
+        *permissions(settings, domain),
+        *web_names(settings, domain),
+    )
 
 
 def invitation(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
@@ -96,12 +103,46 @@ def spf(settings: Settings, domain: ServedDomain) -> Record:
 
 
 def dmarc(settings: Settings, domain: ServedDomain) -> Record:
-    """Return the policy for mail that fails both SPF and DKIM (RFC 7489 §6.3), with reports to the postmaster.
-
-    The domain's own postmaster: reports to another domain need a record there that accepts them (§7.1).
-    """
-    text = f"v=DMARC1; p={domain.dmarc}; rua=mailto:postmaster@{domain.name}"
+    """Return the policy for mail that fails both SPF and DKIM (RFC 7489 §6.3)."""
+    text = policies.dmarc(domain.dmarc, domain.reports)
     return _record(settings, "dmarc", f"_dmarc.{domain.name}", "TXT", quoted(text))
+
+
+def tls_reports(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return where senders report how TLS with this host goes (RFC 8460 §3), if they shall."""
+    if not settings.reports.tls:
+        return ()
+    text = policies.tls_reports(domain.reports)
+    return (_record(settings, "tls-rpt", f"_smtp._tls.{domain.name}", "TXT", quoted(text)),)
+
+
+def permissions(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return by which records the domain takes DMARC reports about others of this stack (RFC 7489 §7.1)."""
+    return tuple(
+        _record(settings, f"reports-{other}", policies.permission_name(other, host), "TXT", quoted(policies.PERMISSION))
+        for other, host in _permissions(settings)
+        if _home(settings, host) == domain.name
+    )
+
+
+def permissions_to_ask_for(settings: Settings) -> tuple[str, ...]:
+    """Return the names of such records in zones of others: nobody here can publish them."""
+    return tuple(
+        policies.permission_name(other, host) for other, host in _permissions(settings) if not _home(settings, host)
+    )
+
+
+def _permissions(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield each domain with each host that gets its reports and has another owner, once."""
+    for domain in settings.served:
+        hosts = dict.fromkeys(address.rpartition("@")[2] for address in domain.reports)
+        yield from ((domain.name, host) for host in hosts if policies.needs_permission(domain.name, host))
+
+
+def _home(settings: Settings, host: str) -> str:
+    """Return the domain of this stack in whose zone a host lies; nothing if in none."""
+    zones = [domain.name for domain in settings.served if host == domain.name or host.endswith(f".{domain.name}")]
+    return max(zones, key=len, default="")
 
 
 def dkim(settings: Settings, domain: ServedDomain, public_key_pem: str) -> Record:

@@ -4,11 +4,12 @@ Postfix would find most of this out too, but one message at a time, with mail al
 (`unreasonable virtual_alias_maps map nesting`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from model.dkim import key_name
 from model.options import Mailbox, MailDomain
+from model.policies import needs_permission, permission_name
 
 # RFC 5321 §4.5.1 requires postmaster, RFC 2142 §2 and §4 abuse. Cron and other programs write to root, and people
 # answer bounces, which come from MAILER-DAEMON.
@@ -68,6 +69,23 @@ def problems(
     for loop in _loops(mailboxes, aliases):
         kind = "aliases" if loop[0] in aliases else "mailboxes"
         yield f"{kind}.{loop[0]}", f"is a loop, {' -> '.join(loop)}; let one of them go to a mailbox"
+
+
+def report_problems(
+    usual: Sequence[str],
+    served: Mapping[str, MailDomain],
+    mailboxes: Mapping[str, Mailbox],
+    aliases: Mapping[str, tuple[str, ...]],
+) -> Iterator[tuple[str, str]]:
+    """Yield (place, problem) for each address that no report can reach."""
+    for name, domain in served.items():
+        place = f"domains.{name}.reports" if domain.reports else "reports.addresses"
+        for address in domain.reports or usual:
+            local, _, host = address.rpartition("@")
+            if wrong := _unreachable(f"{local.partition('+')[0]}@{host}", served, mailboxes, aliases):
+                yield place, wrong
+            elif needs_permission(name, host) and len(permission_name(name, host)) > _MAX_NAME:
+                yield place, f"{address} needs a record with a name that is too long for DNS; name another address"
 
 
 def _unreachable(

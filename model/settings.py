@@ -118,6 +118,8 @@ class ServedDomain:
     selector: str
     dmarc: Literal["none", "quarantine", "reject"]
     spf: options.Spf
+    reports: tuple[str, ...]
+    """Who gets reports about it."""
     catch_all: str | None
 
 
@@ -161,6 +163,8 @@ class Settings(options.Model):
     """Who else may send."""
     dmarc: options.Dmarc = options.Dmarc()
     """The DMARC policy."""
+    reports: options.Reports = options.Reports()
+    """What others report."""
     acme: options.Acme = options.Acme()
     """The certificate's issuer."""
     caa: options.Caa = options.Caa()
@@ -210,6 +214,7 @@ class Settings(options.Model):
             selector=own.selector or self.dkim.selector,
             dmarc=own.dmarc or self.dmarc.policy,
             spf=own.spf.over(self.spf),
+            reports=own.reports or self.reports.addresses or (f"postmaster@{name}",),
             catch_all=own.catch_all,
         )
 
@@ -307,6 +312,16 @@ class Settings(options.Model):
             if found:
                 raise problems.LocatedError(dict.fromkeys(found))
         return spf
+
+    @field_validator("reports")
+    @classmethod
+    def _received(cls, reports: options.Reports, info: ValidationInfo) -> options.Reports:
+        if {"domain", "domains", "mailboxes", "aliases"} <= info.data.keys():
+            served = {info.data["domain"]: MailDomain(), **info.data["domains"]}
+            found = [*routes.report_problems(reports.addresses, served, info.data["mailboxes"], info.data["aliases"])]
+            if found:
+                raise problems.LocatedError(dict.fromkeys(found))
+        return reports
 
     @field_validator("dkim")
     @classmethod

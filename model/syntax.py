@@ -154,6 +154,29 @@ def mail_address(value: str) -> str:
     return address
 
 
+def report_address(value: str) -> str:
+    """Return a mail address that programs send reports to: also one with an extension, as report services give out.
+
+    Raises:
+        ValueError: not a mail address.
+    """
+    local, at, domain = value.rpartition("@")
+    base, plus, extension = local.partition("+")
+    address = mail_address(f"{base}{at}{domain}")
+    if not plus:
+        return address
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", extension) or len(local) > _MAX_LOCAL_PART:
+        raise ValueError("has no usable extension after the '+'; write letters, digits and . _ - there")
+    return f"{base}+{extension}@".lower() + address.rpartition("@")[2]
+
+
+@lru_cache(maxsize=4096)
+def organizational_domain(name: str) -> str:
+    """Return the domain somebody owns above `name`, or `name` itself (RFC 7489 §3.2)."""
+    _, _, parent = name.partition(".")
+    return name if is_public_suffix(parent) else organizational_domain(parent)
+
+
 def selector(value: str) -> str:
     """Return a DKIM selector in lower case.
 

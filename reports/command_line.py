@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from doctor.stack import StackError, read
+from model.settings import Settings
 from reports import mail, parse, summary
 
 _CLONE: Final = Path(__file__).parent.parent
@@ -23,11 +24,18 @@ def _parser() -> argparse.ArgumentParser:
         description="Show what other mail servers report: DMARC aggregate reports and SMTP TLS reports.",
     )
     parser.add_argument("--stack", required=True, metavar="NAME", help="whose mail host has the reports")
-    parser.add_argument("--mailbox", metavar="ADDRESS", help="where they arrive; default: the postmaster's mailbox")
+    parser.add_argument("--mailbox", metavar="ADDRESS", help="where they arrive; default: reports.addresses")
     parser.add_argument("--days", type=int, default=30, metavar="N", help="as old as this at most; default 30")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
     parser.add_argument("--cwd", type=Path, default=_CLONE, metavar="FOLDER", help="the Pulumi project; default: here")
     return parser
+
+
+def _arriving(settings: Settings) -> str:
+    """Return the mailbox that gets the first domain's reports; the postmaster's where none of the host's is named."""
+    named = (address.rpartition("@") for address in settings.served[0].reports)
+    boxes = (f"{local.partition('+')[0]}@{domain}" for local, _, domain in named)
+    return next((box for box in boxes if box in settings.mailboxes), settings.postmaster)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         stack = read(given.stack, given.cwd, timeout=_PULUMI_SECONDS)
-        mailbox = given.mailbox or stack.settings.postmaster
+        mailbox = given.mailbox or _arriving(stack.settings)
         mails = mail.fetch(stack.settings, mailbox, given.days, timeout=_SSH_SECONDS)
     except (StackError, mail.FetchError) as error:
         print(f"reports: {error}", file=sys.stderr)

@@ -172,6 +172,30 @@ def dmarc(domain: str, published: Sequence[str]) -> Finding:
     return ok(checks.DMARC, name, f"p={policy}")
 
 
+def tls_reports(domain: str, published: Sequence[str]) -> Finding:
+    """Judge where reports on TLS go (RFC 8460 §3)."""
+    name = f"_smtp._tls.{domain}"
+    policies = [value for value in published if re.match(r"v=TLSRPTv1\s*;", value)]
+    if len(policies) != 1:
+        found = f"{len(policies)} records" if policies else _short("; ".join(published)) or "no record"
+        fix = "" if policies else checks.UP
+        return wrong(checks.TLS_REPORTS, name, found, "there must be exactly one TLS-RPT record", fix)
+    where = tag_list(policies[0]).get("rua", "")
+    if not all(uri.startswith(("mailto:", "https:")) for uri in where.split(",")):
+        return wrong(checks.TLS_REPORTS, name, _short(policies[0]), "rua= is missing or no address")
+    return ok(checks.TLS_REPORTS, name, where)
+
+
+def permission(name: str, answer: Answer) -> Finding:
+    """Judge whether another domain takes DMARC reports (RFC 7489 §7.1); `name` is where it says so."""
+    if answer.error:
+        return skipped(checks.PERMISSION, name, f"the resolver {answer.error}")
+    if not any(re.match(r"v\s*=\s*DMARC1\b", value) for value in answer.values):
+        found = _short("; ".join(answer.values)) or "no record"
+        return wrong(checks.PERMISSION, name, found, "the domain does not say that it takes these reports")
+    return ok(checks.PERMISSION, name, "accepted")
+
+
 def tag_list(text: str) -> dict[str, str]:
     """Read tag=value; tag=value (RFC 6376 §3.2), without the white space inside values."""
     pairs = (part.partition("=") for part in text.split(";") if "=" in part)

@@ -94,6 +94,7 @@ def trip(**changes: object) -> Found:
     return lambda: mailbox.round_trip("alice@example.com", seen.trip(**changes), policies)
 
 
+PERMISSION = "example.com._report._dmarc.reports.example"
 GOOD = seen.answer(f"10 {seen.HOSTNAME}.")
 POLICY = f"version: STSv1\nmode: enforce\nmx: {seen.HOSTNAME}\nmax_age: 604800\n"
 STS = seen.answer("v=STSv1; id=20261122")
@@ -142,6 +143,22 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
         "2 records",
     ),
     "DMARC without a policy": (lambda: names.dmarc("example.com", ["v=DMARC1; rua=x"]), checks.DMARC, "p="),
+    "no TLS-RPT record": (lambda: names.tls_reports("example.com", []), checks.TLS_REPORTS, "no record"),
+    "two TLS-RPT records": (
+        lambda: names.tls_reports("example.com", ["v=TLSRPTv1; rua=mailto:a@b.example"] * 2),
+        checks.TLS_REPORTS,
+        "2 records",
+    ),
+    "TLS-RPT without an address": (
+        lambda: names.tls_reports("example.com", ["v=TLSRPTv1; rua=a@b.example"]),
+        checks.TLS_REPORTS,
+        "rua=",
+    ),
+    "reports that are not accepted": (
+        lambda: names.permission(PERMISSION, seen.answer("v=spf1 -all")),
+        checks.PERMISSION,
+        PERMISSION,
+    ),
     "an unsigned zone": (
         lambda: [
             finding
@@ -351,6 +368,8 @@ WELL: Final[dict[str, Found]] = {
     "SPF": spf("v=spf1 ip4:203.0.113.13 -all"),
     "SPF that a macro decides": spf("v=spf1 exists:%{i}.example.com -all", result="unknown"),
     "DMARC": lambda: names.dmarc("example.com", ["v=DMARC1; p=reject"]),
+    "TLS-RPT": lambda: names.tls_reports("example.com", ["v=TLSRPTv1; rua=mailto:a@b.example,https://c.example/r"]),
+    "reports that are accepted": lambda: names.permission(PERMISSION, seen.answer("v=DMARC1;")),
     "PTR": reverse("mail.example.com"),
     "PTR before the first record": reverse("mail.example.com", leads=(), published=False),
     "not listed": lambda: names.listing(seen.listing()),

@@ -23,6 +23,7 @@ def test_all_records_of_the_guide_are_published(graph: Graph) -> None:
         ("MX", "example.org"),
         ("TXT", "example.org"),
         ("TXT", "_dmarc.example.org"),
+        ("TXT", "_smtp._tls.example.org"),
         ("TXT", "mail._domainkey.example.org"),
         ("TXT", "_mta-sts.example.org"),
         *(("CNAME", f"{label}.example.org") for label in ("autoconfig", "autodiscover", "mta-sts")),
@@ -74,6 +75,21 @@ def test_an_adopted_record_is_imported_and_not_looked_for() -> None:
     adopted = graph.named("mail-example.org-mx")
     assert (adopted.import_id, adopted.before_create) == (where, ())
     assert [seen.name for seen in graph.of_type(DNS_RECORD) if seen.import_id] == ["mail-example.org-mx"]
+
+
+def test_a_record_that_others_must_publish_is_asked_for_in_the_preview(caplog: pytest.LogCaptureFixture) -> None:
+    config = CONFIG | {
+        "domains": {"example.net": {}},
+        "reports": {"addresses": ["alice@example.org", "d@other.example"]},
+    }
+    graph = run(config, secret_keys=("mailboxes",), preview=True)
+    assert graph.named("mail-example.org-reports-example.net").text("name") == "example.net._report._dmarc.example.org"
+    (said,) = [record.message for record in caplog.records if "_report" in record.message]
+    for domain in ("example.org", "example.net"):
+        assert f'{domain}._report._dmarc.other.example TXT "v=DMARC1;"' in said
+    caplog.clear()
+    run(config, secret_keys=("mailboxes",))
+    assert not any("_report" in record.message for record in caplog.records)
 
 
 def test_adopting_for_a_record_that_is_not_ours_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model import records
+from model import policies, records
 from model.settings import SettingsError
 from tests.unit.samples import settings
 
@@ -56,6 +56,75 @@ def test_dmarc_reports_go_to_an_address_that_exists(policy: str) -> None:
     record = records.dmarc(made, made.served[0])
     assert record.name == "_dmarc.example.com"
     assert record.content == f'"v=DMARC1; p={policy}; rua=mailto:postmaster@example.com"'
+
+
+ELSEWHERE = {"addresses": ["dmarc+x@Reports.example", "alice@example.com"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "postmaster@example.com"),
+        ({"reports": ELSEWHERE}, "dmarc+x@reports.example,mailto:alice@example.com"),
+        (
+            {"reports": ELSEWHERE, "domains": {"example.com": {"reports": ["alice+d@example.com"]}}},
+            "alice+d@example.com",
+        ),
+    ],
+)
+def test_both_kinds_of_reports_go_to_the_same_addresses(changes: dict[str, object], expected: str) -> None:
+    made = settings(**changes)
+    (tls,) = records.tls_reports(made, made.served[0])
+    assert (tls.name, tls.content) == ("_smtp._tls.example.com", f'"v=TLSRPTv1; rua=mailto:{expected}"')
+    assert records.dmarc(made, made.served[0]).content == f'"v=DMARC1; p=quarantine; rua=mailto:{expected}"'
+
+
+def test_reports_on_tls_can_be_switched_off() -> None:
+    made = settings(reports={"tls": False})
+    assert not any("TLSRPT" in record.content for record in records.early(made, made.served[0]))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "published", "to_ask_for"),
+    [
+        ([], [], []),
+        (["alice@example.com"], ["example.org._report._dmarc.example.com"], []),
+        # Below a domain of ours, and below none: each domain needs a record, the owner's own does not.
+        (["d@lists.example.com"], ["example.org._report._dmarc.lists.example.com"], []),
+        (
+            ["d@lists.example.net"],
+            [],
+            [f"{name}._report._dmarc.lists.example.net" for name in ("example.com", "example.org")],
+        ),
+        (
+            ["d@x.co.uk", "alice@example.com"],
+            ["example.org._report._dmarc.example.com"],
+            [f"{name}._report._dmarc.x.co.uk" for name in ("example.com", "example.org")],
+        ),
+    ],
+)
+def test_reports_to_another_domain_need_its_permission(
+    addresses: list[str], published: list[str], to_ask_for: list[str]
+) -> None:
+    made = settings(domains={"example.org": {}}, reports={"addresses": addresses})
+    found = [record for domain in made.served for record in records.permissions(made, domain)]
+    assert [record.name for record in found] == published
+    assert {record.content for record in found} <= {'"v=DMARC1;"'}
+    assert [*records.permissions_to_ask_for(made)] == to_ask_for
+
+
+@pytest.mark.parametrize(
+    ("domain", "receiver", "needed"),
+    [
+        ("example.com", "example.com", False),
+        ("example.com", "reports.example.com", False),
+        ("a.example.co.uk", "b.example.co.uk", False),
+        ("example.co.uk", "other.co.uk", True),
+        ("example.com", "example.org", True),
+    ],
+)
+def test_one_owner_needs_no_permission_of_his_own(domain: str, receiver: str, needed: bool) -> None:
+    assert policies.needs_permission(domain, receiver) is needed
 
 
 def test_mx_has_its_preference_apart() -> None:

@@ -179,6 +179,21 @@ def test_accepted(changes: dict[str, object], path: str, expected: object) -> No
         ({"spf": {"addresses": ["news.example"]}}, "is neither an IP address nor a network"),
         ({"spf": {"all": "+all"}}, "spf.all: '+all' is not supported"),
         ({"domains": {"example.org": {"spf": {"includes": []}}}}, "spf.includes: unknown key; did you mean include?"),
+        # reports
+        ({"reports": {"addresses": ["dmarc@example.com"]}}, "reports.addresses: goes to dmarc@example.com, which does"),
+        ({"reports": {"addresses": ["x+1@example.com"]}}, "reports.addresses: goes to x@example.com, which does not"),
+        (
+            {"domains": {"example.com": {"reports": ["x@example.com"]}}},
+            "domains.example.com.reports: goes to x@example",
+        ),
+        ({"reports": {"addresses": ["a+b c@example.org"]}}, "has no usable extension after the '+'"),
+        ({"reports": {"addresses": ["mailto:a@example.org"]}}, "is not a usable mail address"),
+        ({"reports": {"addresses": ["A@example.org", "a@example.org"]}}, "names a@example.org twice"),
+        (
+            {"reports": {"addresses": [f"{n}@example.org" for n in range(3)]}},
+            "has 3 addresses, and reporters need to heed 2",
+        ),
+        ({"reports": {"addresses": [f"d@{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 50}.net"]}}, "too long for DNS"),
         # acme
         (
             {"acme": {"server": "http://ca.example"}},
