@@ -31,7 +31,7 @@ class ForeignRecords:
         self._host = foreign.Host(
             comment=own_comment(),
             addresses={address.lower() for address in (settings.ipv4, settings.ipv6) if address},
-            domains={domain.name for domain in settings.served},
+            domains={domain.name for domain in settings.zones},
             adopted=set(settings.dns.adopt.values()),
         )
         self._records: dict[str, pulumi.Resource] = {}

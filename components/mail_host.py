@@ -22,6 +22,7 @@ from components.remote import command, remote_host
 from components.resolver import Resolver
 from components.rspamd import rspamd_keys
 from components.service import ServiceHost
+from components.silent_mail_domain import SilentMailDomain, SilentMailDomainArgs
 from components.spam_filter import SpamFilter, SpamFilterArgs
 from components.tls_policy import TlsPolicy
 from components.tlsa import Tlsa, TlsaArgs
@@ -62,6 +63,8 @@ class MailHost(pulumi.ComponentResource):
             domain.name: MailDomain(f"{name}-{domain.name}", MailDomainArgs(settings=settings, domain=domain), child)
             for domain in settings.served
         }
+        for silent in settings.silent:
+            SilentMailDomain(f"{name}-{silent.name}", SilentMailDomainArgs(settings=settings, domain=silent), child)
         addresses = DnsRecords(
             f"{name}-address",
             DnsRecordsArgs(zone_id=domains[settings.domain].zone_id, records=records.address(settings)),

@@ -81,6 +81,12 @@ PERMISSION: Final = _warns(
     "Without its record reporters send it none (RFC 7489 §7.1).",
     'Ask its owner to publish it, with the text "v=DMARC1;", or name another address in reports.addresses.',
 )
+SILENCE: Final = _stops(
+    "dns.silence",
+    "a domain without mail has a null MX alone, and an SPF record that lets nobody pass",
+    "Else mail to it waits for days at its senders (RFC 7505), and mail in its name is believed.",
+    UP,
+)
 DNSSEC: Final = _warns(
     "dns.dnssec",
     "the zone is signed and validates",
@@ -287,7 +293,7 @@ ZONE_DELEGATION: Final = _stops(
 
 DOCTOR: Final = (
     DEPLOYED,
-    *(DELEGATION, RECORD, TTL, FOREIGN, SPF, DKIM, DMARC, TLS_REPORTS, PERMISSION, DNSSEC, BOGUS, CAA),
+    *(DELEGATION, RECORD, TTL, FOREIGN, SPF, DKIM, DMARC, TLS_REPORTS, PERMISSION, SILENCE, DNSSEC, BOGUS, CAA),
     *(PTR, BLOCKLIST, POLICY_LIST),
     *(DOOR, CLOSED, BANNER, CLEARTEXT, TLS, CHAIN, SAME, DAYS, FLOOR, RELAY, DANE, MTA_STS),
     *(LOGIN, ROUND_TRIP, SIGNED, ALIGNED),

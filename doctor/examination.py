@@ -93,6 +93,7 @@ class _Examination:
             yield "host", partial(host.ask, settings, questions, timeout=timeout, patience=3 * timeout)
         yield from self._account_questions()
         yield from self._port_questions()
+        silent = {domain.name for domain in settings.silent}
         for zone, known in servers.items():
             asked = [(record.name, record.type) for record in wanted if record.zone == zone]
             for name, address in known:
@@ -101,6 +102,10 @@ class _Examination:
                     partial(names.ask_server, zone, name, address, asked, timeout=timeout),
                 )
             yield f"signed {zone}", partial(names.signed, look, zone)
+            if zone in silent:
+                yield f"exchangers {zone}", partial(look.ask, zone, "MX")
+                yield f"spf {zone}", partial(_spf, look, zone, addresses(settings))
+                continue
             yield f"sts {zone}", partial(look.ask, f"_mta-sts.{zone}", "TXT")
             yield f"policy {zone}", partial(web.policy, zone, context=self.options.context, timeout=timeout)
             yield f"spf {zone}", partial(_spf, look, zone, addresses(settings))
@@ -193,10 +198,20 @@ class _Examination:
                 if record.zone == zone:
                     yield from judge_names.record(record, seen)
             yield from _each(checks.DNSSEC, zone, answers[f"signed {zone}"], judge_names.dnssec)
-            yield from self._policies(zone, wanted, seen, answers)
+            silent = any(domain.name == zone for domain in self._settings.silent)
+            yield from (self._silence(zone, answers) if silent else self._policies(zone, wanted, seen, answers))
         for name in records.permissions_to_ask_for(self._settings):
             judge = partial(judge_names.permission, name)
             yield from _each(checks.PERMISSION, name, answers[f"permission {name}"], judge)
+
+    def _silence(self, zone: str, answers: Mapping[str, Any]) -> Iterator[Finding]:
+        """Judge what the world makes of a domain without mail."""
+        exchangers, policies = answers[f"exchangers {zone}"], answers[f"spf {zone}"]
+        if isinstance(exchangers, Answer) and isinstance(policies, SenderPolicy):
+            verdicts = (*policies.verdicts.values(), policies.others)
+            yield judge_names.silence(zone, exchangers, policies.records, verdicts)
+        else:
+            yield skipped(checks.SILENCE, zone, reason(policies if isinstance(exchangers, Answer) else exchangers))
 
     def _policies(
         self, zone: str, wanted: tuple[Wanted, ...], seen: list[Server], answers: Mapping[str, Any]

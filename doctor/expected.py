@@ -71,8 +71,8 @@ def undeployed(stack: Stack) -> list[str]:
 
 
 def zone_names(settings: Settings) -> tuple[str, ...]:
-    """Return the domains the host serves, each a zone."""
-    return tuple(domain.name for domain in settings.served)
+    """Return the domains of the stack, each a zone."""
+    return tuple(domain.name for domain in settings.zones)
 
 
 def zone_of(name: str, zones: Iterable[str]) -> str:
@@ -93,6 +93,7 @@ def of_settings(settings: Settings) -> list[Published]:
         *(record for domain in settings.served for record in records.early(settings, domain)),
         *(record for domain in settings.served for record in records.invitation(settings, domain)),
         *(record for domain in settings.served for record in records.promise(settings, domain)),
+        *(record for domain in settings.silent for record in records.silent(settings, domain)),
     ]
     return [
         Published(
@@ -111,7 +112,7 @@ def text(record: Published) -> str:
     if record.data and record.type in _FIELDS:
         return " ".join(_field(record.data, name, record.type) for name in _FIELDS[record.type])
     if record.type == "MX":
-        return f"{record.priority} {record.content}."
+        return f"{record.priority} {record.content.rstrip('.')}."
     if record.type in {"CNAME", "NS", "SRV"}:
         return f"{record.content}."
     return record.content

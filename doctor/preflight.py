@@ -59,7 +59,7 @@ def _findings(stack: Stack, options: Options) -> Iterator[Finding]:
 
 
 def _zones(settings: Settings, answers: dict[str, Any]) -> Iterator[Finding]:
-    for domain in settings.served:
+    for domain in settings.zones:
         zone, delegated = answers[f"zone {domain.name}"], answers[f"delegation {domain.name}"]
         if not isinstance(zone, web.Zone):
             yield skipped(checks.ZONE, domain.name, reason(zone))
@@ -84,7 +84,7 @@ def _questions(stack: Stack, options: Options, exchangers: list[str]) -> Iterato
         ],
     )
     yield "host", partial(host.ask, settings, asked, timeout=options.timeout, patience=4 * options.timeout)
-    for domain in settings.served:
+    for domain in settings.zones:
         zone_id = domain.zone_id
         yield (
             f"zone {domain.name}",

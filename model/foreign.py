@@ -160,7 +160,7 @@ def _described(record: Existing) -> str:
 def _advice(found: Conflict, host: Host, offered: set[str]) -> str:
     wanted, ways = found.wanted, []
     at_domain = wanted.name in host.domains
-    key = _KEY in wanted.name
+    key = _KEY in wanted.name and not wanted.name.startswith("*.")
     # With a foreign key, address or CAA in its place, mail would be signed in vain and no certificate issued.
     useful = not key and wanted.type != "CAA" and (wanted.type not in _ADDRESS or at_domain)
     if found.same_type and useful and wanted.resource not in offered:

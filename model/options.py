@@ -5,7 +5,7 @@ Keys and units are documented below each field; docs/configuration.md is made fr
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     SecretStr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from model import syntax
@@ -288,8 +289,11 @@ class Firewall(Model):
 
 
 class MailDomain(Model):
-    """One of the domains this host serves. What is not said is as for the first domain."""
+    """One of the domains of this stack. What is not said is as for the first domain."""
 
+    mail: Literal["both", "none"] = "both"
+    """Which way mail goes. With none the domain neither sends nor receives, its records say so, and nothing of it is on
+    the host"""
     zone_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     """Cloudflare zone id; default: the zone is found by the domain's name."""
     selector: Annotated[str, AfterValidator(syntax.selector)] | None = None
@@ -302,6 +306,19 @@ class MailDomain(Model):
     """Who gets the DMARC and TLS reports; default: reports.addresses."""
     catch_all: Address | None = None
     """Address that gets the domain's mail for which there is neither mailbox nor alias."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether the domain has no mail at all."""
+        return self.mail == "none"
+
+    @model_validator(mode="after")
+    def _of_use(self) -> Self:
+        useless = self.model_fields_set - {"mail", "zone_id", "reports"} if self.silent else ()
+        if useless:
+            keys = ", ".join(sorted(map(_camel, useless)))
+            raise ValueError(f"has mail none, which leaves nothing for {keys}; leave out the one or the other")
+        return self
 
 
 class Mailbox(Model):

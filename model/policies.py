@@ -27,6 +27,8 @@ def spf_problems(
 ) -> Iterator[tuple[str, str]]:
     """Yield (place, problem) for each SPF record no receiver could use."""
     for name in dict.fromkeys((first, *domains)):
+        if domains.get(name, MailDomain()).silent:
+            continue
         own = domains.get(name, MailDomain()).spf
         policy = own.over(usual)
         if name in policy.include:
@@ -36,6 +38,16 @@ def spf_problems(
         if length > _LONGEST_TXT:
             place = "spf" if own.include is None and own.addresses is None else f"domains.{name}.spf"
             yield place, f"makes a record of {length} characters, and one may have {_LONGEST_TXT}; leave some out"
+
+
+def no_sender() -> str:
+    """Return that nobody may send (RFC 7208 §10.1.2)."""
+    return "v=spf1 -all"
+
+
+def no_key() -> str:
+    """Return a key record that makes every signature fail: an empty key is a withdrawn one (RFC 6376 §3.6.1)."""
+    return "v=DKIM1; p="
 
 
 def dmarc(policy: str, reports: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from model import mta_sts, policies, web
 from model.client_setup import preferred
 from model.constants import MANAGESIEVE
 from model.dkim import key_name, key_record, quoted
-from model.settings import ServedDomain, Settings
+from model.settings import ServedDomain, Settings, SilentDomain
 
 _AUTOMATIC: Final = 1
 _AUTOMATIC_SECONDS: Final = 300
@@ -84,6 +84,19 @@ def promise(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
     return (_record(settings, "mta-sts-id", f"_mta-sts.{domain.name}", "TXT", text),)
 
 
+def silent(settings: Settings, domain: SilentDomain) -> tuple[Record, ...]:
+    """Return what says that a domain neither receives mail (a null MX, RFC 7505 §3) nor sends any.
+
+    Its forged mail fails SPF and DKIM, whatever selector it names, so receivers do what DMARC says.
+    """
+    return (
+        Record(key="mx", name=domain.name, type="MX", content=".", ttl=settings.dns.ttl, priority=0),
+        _record(settings, "spf", domain.name, "TXT", quoted(policies.no_sender())),
+        _record(settings, "no-key", key_name("*", domain.name), "TXT", quoted(policies.no_key())),
+        _record(settings, "dmarc", f"_dmarc.{domain.name}", "TXT", quoted(policies.dmarc("reject", domain.reports))),
+    )
+
+
 def mx(settings: Settings, domain: ServedDomain) -> Record:
     """Return the record that invites mail (RFC 5321 §5.1)."""
     return Record(
@@ -134,7 +147,7 @@ def permissions_to_ask_for(settings: Settings) -> tuple[str, ...]:
 
 def _permissions(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield each domain with each host that gets its reports and has another owner, once."""
-    for domain in settings.served:
+    for domain in settings.zones:
         hosts = dict.fromkeys(address.rpartition("@")[2] for address in domain.reports)
         yield from ((domain.name, host) for host in hosts if policies.needs_permission(domain.name, host))
 

@@ -23,6 +23,8 @@ def domain_problems(
     domains: Mapping[str, MailDomain], first: str, hostname: str, selector: str
 ) -> Iterator[tuple[str, str]]:
     """Yield (place, problem) for each domain this host cannot serve."""
+    if domains.get(first, MailDomain()).silent:
+        yield f"domains.{first}.mail", "is none, but mail is what this host is for; let domain be another one"
     for name in dict.fromkeys((first, *domains)):
         key = key_name(domains.get(name, MailDomain()).selector or selector, name)
         if len(key) > _MAX_NAME:
@@ -45,8 +47,8 @@ def problems(
     for alias, targets in aliases.items():
         place = f"aliases.{alias}"
         name = alias.rpartition("@")[2]
-        if name not in served:
-            yield place, f"is in no domain this host serves; add {name} to domains, or use another one"
+        if name not in served or served[name].silent:
+            yield place, _no_place(name, served)
         if alias in mailboxes:
             yield place, "is a mailbox too; remove one of the two, or let the mailbox forward"
         if not targets:
@@ -69,6 +71,12 @@ def problems(
     for loop in _loops(mailboxes, aliases):
         kind = "aliases" if loop[0] in aliases else "mailboxes"
         yield f"{kind}.{loop[0]}", f"is a loop, {' -> '.join(loop)}; let one of them go to a mailbox"
+
+
+def _no_place(name: str, served: Mapping[str, MailDomain]) -> str:
+    if name in served:
+        return f"is in {name}, which has mail none; leave that out, or use another domain"
+    return f"is in no domain this host serves; add {name} to domains, or use another one"
 
 
 def report_problems(
@@ -102,6 +110,8 @@ def _unreachable(
     box = mailboxes.get(target)
     if box is not None:
         return "" if box.enabled else f"goes to {target}, which is disabled; enable it, or name another address"
+    if domain in served and served[domain].silent:
+        return f"goes to {target}, and {domain} has mail none; name another address"
     if domain not in served or target in aliases or local in ROLES:
         return ""
     return f"goes to {target}, which does not exist; add the mailbox or alias, or name another address"

@@ -17,7 +17,7 @@ from model.options import Address, Domain, Hostname, Mailbox, MailDomain
 from model.platforms import PLATFORMS, Os, Platform
 from model.problems import SettingsError
 
-__all__ = ["ServedDomain", "Settings", "SettingsError", "load"]
+__all__ = ["ServedDomain", "Settings", "SettingsError", "SilentDomain", "load"]
 
 # Hashes as Dovecot stores them, whole: anything else in a mailbox's value is taken for a password in the clear.
 _HASHES = (
@@ -123,6 +123,16 @@ class ServedDomain:
     catch_all: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class SilentDomain:
+    """One domain that neither sends nor receives mail: it has a zone, and nothing on the host."""
+
+    name: str
+    zone_id: str | None
+    reports: tuple[str, ...]
+    """Who gets reports on mail that others send in its name; often nobody."""
+
+
 class Settings(options.Model):
     """One mail host."""
 
@@ -203,8 +213,22 @@ class Settings(options.Model):
     @property
     def served(self) -> tuple[ServedDomain, ...]:
         """Every domain this host serves: the first one first, the others by name."""
-        names = [self.domain, *sorted(name for name in self.domains if name != self.domain)]
-        return tuple(self._served_domain(name) for name in names)
+        others = sorted(name for name, own in self.domains.items() if name != self.domain and not own.silent)
+        return tuple(self._served_domain(name) for name in (self.domain, *others))
+
+    @property
+    def silent(self) -> tuple[SilentDomain, ...]:
+        """Every domain without mail, by name."""
+        return tuple(
+            SilentDomain(name=name, zone_id=own.zone_id, reports=own.reports or self.reports.addresses)
+            for name, own in sorted(self.domains.items())
+            if own.silent
+        )
+
+    @property
+    def zones(self) -> tuple[ServedDomain | SilentDomain, ...]:
+        """Every domain in whose zone this stack has records."""
+        return (*self.served, *self.silent)
 
     def _served_domain(self, name: str) -> ServedDomain:
         own = self.domains.get(name, MailDomain())
@@ -261,15 +285,11 @@ class Settings(options.Model):
     @classmethod
     def _served(cls, mailboxes: Mapping[str, Mailbox], info: ValidationInfo) -> Mapping[str, Mailbox]:
         domain = info.data.get("domain")
-        served = {domain, *info.data.get("domains", ())}
-        strangers = [address for address in mailboxes if domain and address.rpartition("@")[2] not in served]
-        if strangers:
-            raise ValueError(
-                "\n".join(
-                    f"{address} is in no domain this host serves; use …@{domain}, or add its domain to domains"
-                    for address in strangers
-                )
-            )
+        domains = info.data.get("domains", {})
+        served = {domain, *(name for name, own in domains.items() if not own.silent)}
+        strangers = [address for address in mailboxes if address.rpartition("@")[2] not in served]
+        if domain and strangers:
+            raise ValueError("\n".join(_no_place(address, domain, domains) for address in strangers))
         return MappingProxyType(dict(sorted(mailboxes.items())))
 
     @field_validator("aliases")
@@ -437,9 +457,17 @@ class Settings(options.Model):
 
 def _taken(labels: tuple[str, ...], data: Mapping[str, Any]) -> str:
     """Return a name the web server needs below a domain that is the host name or a domain itself; empty without."""
-    served = {data.get("domain"), *data.get("domains", ())}
+    domains = data.get("domains", {})
+    served = {data.get("domain"), *(name for name, own in domains.items() if not own.silent)}
     web = {f"{label}.{name}" for label in labels for name in served}
-    return min(web & {data.get("hostname"), *served}, default="")
+    return min(web & {data.get("hostname"), *served, *domains}, default="")
+
+
+def _no_place(address: str, first: str, domains: Mapping[str, MailDomain]) -> str:
+    name = address.rpartition("@")[2]
+    if name in domains:
+        return f"{address} is in {name}, which has mail none; leave that out, or use …@{first}"
+    return f"{address} is in no domain this host serves; use …@{first}, or add its domain to domains"
 
 
 def _default_postmaster(domain: str, mailboxes: Mapping[str, Mailbox]) -> str:

@@ -18,6 +18,7 @@ from doctor.spf import Verdict
 from model.preflight import Check
 
 _ALONE: Final = ("A", "AAAA", "MX", "CNAME")
+_NULL_MX: Final = "0 ."
 _KEY_BITS: Final = 2048
 """RFC 8301 §3.2: signers should use at least this many."""
 _ED25519_OCTETS: Final = 32
@@ -184,6 +185,20 @@ def tls_reports(domain: str, published: Sequence[str]) -> Finding:
     if not all(uri.startswith(("mailto:", "https:")) for uri in where.split(",")):
         return wrong(checks.TLS_REPORTS, name, _short(policies[0]), "rua= is missing or no address")
     return ok(checks.TLS_REPORTS, name, where)
+
+
+def silence(domain: str, exchangers: Answer, records: Sequence[str], verdicts: Collection[Verdict]) -> Finding:
+    """Judge what senders and receivers conclude of a domain without mail (RFC 7505 §3, RFC 7208)."""
+    if exchangers.error:
+        return skipped(checks.SILENCE, domain, f"the resolver {exchangers.error}")
+    if exchangers.values != (_NULL_MX,):
+        found = "; ".join(exchangers.values) or "no MX record"
+        cause = "mail to it is tried there" if exchangers.values else "mail to it is tried at its address"
+        return wrong(checks.SILENCE, domain, found, cause)
+    if len(records) != 1 or any(verdict.result != "fail" for verdict in verdicts):
+        found = _short("; ".join(records)) or "no SPF record"
+        return wrong(checks.SILENCE, domain, found, "mail in its name does not fail")
+    return ok(checks.SILENCE, domain, "no mail to it, none from it")
 
 
 def permission(name: str, answer: Answer) -> Finding:

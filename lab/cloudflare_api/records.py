@@ -130,7 +130,10 @@ def _aaaa(data: Mapping[str, Any]) -> str:
 
 def _target(code: int, kind: str) -> Callable[[Mapping[str, Any]], str]:
     def check(data: Mapping[str, Any]) -> str:
-        content = str(data.get("content", data.get("target", ""))).rstrip(".")
+        content = str(data.get("content", data.get("target", "")))
+        if (kind, content) == ("MX", "."):
+            return content  # a null MX keeps its dot
+        content = content.rstrip(".")
         if not _HOST.fullmatch(content) or content.rpartition(".")[2].isdigit():
             raise invalid(code, f"Content for {kind} record is invalid.")
         return content
@@ -247,7 +250,7 @@ def _published(item: Mapping[str, Any]) -> str:
         case "TXT":
             return quoted(character_strings(content))
         case "MX":
-            return f"{item['priority']} {content}."
+            return f"{item['priority']} {content.rstrip('.')}."
         case "CNAME" | "NS" | "PTR" | "SRV":
             return f"{content}."
         case _:

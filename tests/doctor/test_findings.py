@@ -89,6 +89,11 @@ def spf(*records: str, result: str = "pass", others: str = "fail", reason: str =
     return lambda: names.sender_policy(seen.ZONE, records, own, Verdict(result=others, lookups=0, reason=reason))
 
 
+def silence(*exchangers: str, result: str = "fail") -> Found:
+    verdicts = [Verdict(result=each, lookups=0) for each in ("fail", result)]
+    return lambda: names.silence(seen.ZONE, seen.answer(*exchangers), ["v=spf1 -all"], verdicts)
+
+
 def trip(**changes: object) -> Found:
     policies = {seen.ADDRESS: Verdict(result="pass", lookups=0)}
     return lambda: mailbox.round_trip("alice@example.com", seen.trip(**changes), policies)
@@ -158,6 +163,13 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
         lambda: names.permission(PERMISSION, seen.answer("v=spf1 -all")),
         checks.PERMISSION,
         PERMISSION,
+    ),
+    "a domain without mail that has an MX": (silence("0 .", "10 old.example."), checks.SILENCE, "10 old.example."),
+    "a domain without mail that lacks the null MX": (silence(), checks.SILENCE, "no MX record"),
+    "a domain without mail in whose name the host may send": (
+        silence("0 .", result="pass"),
+        checks.SILENCE,
+        "v=spf1 -all",
     ),
     "an unsigned zone": (
         lambda: [
@@ -370,6 +382,7 @@ WELL: Final[dict[str, Found]] = {
     "DMARC": lambda: names.dmarc("example.com", ["v=DMARC1; p=reject"]),
     "TLS-RPT": lambda: names.tls_reports("example.com", ["v=TLSRPTv1; rua=mailto:a@b.example,https://c.example/r"]),
     "reports that are accepted": lambda: names.permission(PERMISSION, seen.answer("v=DMARC1;")),
+    "a domain without mail": silence("0 ."),
     "PTR": reverse("mail.example.com"),
     "PTR before the first record": reverse("mail.example.com", leads=(), published=False),
     "not listed": lambda: names.listing(seen.listing()),

@@ -43,6 +43,17 @@ def test_the_state_adds_what_settings_cannot_know() -> None:
     assert found.ttl == 300  # Cloudflare's automatic
 
 
+def test_a_domain_without_mail_shows_that_and_nothing_else() -> None:
+    silent = {"domains": {"parked.example": {"mail": "none"}}}
+    found = [record for record in expected.wanted(deployed(**silent)) if record.zone == "parked.example"]
+    assert {(record.name, record.type): set(record.values) for record in found} == {
+        ("parked.example", "MX"): {"0 ."},
+        ("parked.example", "TXT"): {"v=spf1 -all"},
+        ("*._domainkey.parked.example", "TXT"): {"v=DKIM1; p="},
+        ("_dmarc.parked.example", "TXT"): {"v=DMARC1; p=reject"},
+    }
+
+
 def test_fields_are_written_as_on_the_wire() -> None:
     data = {"priority": 0.0, "weight": 1.0, "port": 993.0, "target": "mail.example.com"}
     record = Published(name="_imaps._tcp.example.com", type="SRV", content="", ttl=300, data=data)

@@ -92,6 +92,19 @@ def test_a_record_that_others_must_publish_is_asked_for_in_the_preview(caplog: p
     assert not any("_report" in record.message for record in caplog.records)
 
 
+def test_a_domain_without_mail_has_four_records_and_touches_nothing_else(graph: Graph) -> None:
+    silent = run(CONFIG | {"domains": {"parked.example": {"mail": "none"}}}, secret_keys=("mailboxes",))
+    added = [seen for urn, seen in silent.resources.items() if urn not in graph.resources]
+    assert sorted(seen.name for seen in added) == [
+        "mail-parked.example",
+        *(f"mail-parked.example-{what}" for what in ("dmarc", "mx", "no-key", "spf")),
+    ]
+    assert all(silent.resources[urn].inputs == seen.inputs for urn, seen in graph.resources.items())
+    # The same URNs as with mail, so that its records change in place.
+    served = run(CONFIG | {"domains": {"parked.example": {}}}, secret_keys=("mailboxes",))
+    assert {seen.urn for seen in added} - served.resources.keys() == {silent.named("mail-parked.example-no-key").urn}
+
+
 def test_adopting_for_a_record_that_is_not_ours_is_refused() -> None:
     config = CONFIG | {"dns": {"adopt": {"mail-example.com-mx": f"{ZONE_ID}/{'0' * 32}"}}}
     with pytest.raises(pulumi.RunError, match=r"dns.adopt: mail-example.com-mx is no record of this stack"):

@@ -127,6 +127,25 @@ def test_one_owner_needs_no_permission_of_his_own(domain: str, receiver: str, ne
     assert policies.needs_permission(domain, receiver) is needed
 
 
+def test_a_domain_without_mail_says_so() -> None:
+    made = settings(domains={"parked.example": {"mail": "none"}})
+    assert [domain.name for domain in made.served] == ["example.com"]
+    assert [(record.name, record.type, record.content) for record in records.silent(made, made.silent[0])] == [
+        ("parked.example", "MX", "."),
+        ("parked.example", "TXT", '"v=spf1 -all"'),
+        ("*._domainkey.parked.example", "TXT", '"v=DKIM1; p="'),
+        ("_dmarc.parked.example", "TXT", '"v=DMARC1; p=reject"'),
+    ]
+    assert records.silent(made, made.silent[0])[0].priority == 0
+
+
+def test_others_hear_of_forged_mail_where_reports_go() -> None:
+    made = settings(domains={"parked.example": {"mail": "none"}}, reports={"addresses": ["alice@example.com"]})
+    assert records.silent(made, made.silent[0])[-1].content == '"v=DMARC1; p=reject; rua=mailto:alice@example.com"'
+    (permission,) = records.permissions(made, made.served[0])
+    assert permission.name == "parked.example._report._dmarc.example.com"
+
+
 def test_mx_has_its_preference_apart() -> None:
     record = records.mx(settings(), settings().served[0])
     assert (record.name, record.content, record.priority) == ("example.com", "mail.example.com", 10)

@@ -13,6 +13,7 @@ from tests.unit.samples import ARGON2ID, BCRYPT, HOST_KEY, RAW, raw, settings
 
 RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC7"
 TWO = {"alice@example.com": ARGON2ID, "bob@example.com": BCRYPT}
+SILENT = {"mail": "none"}
 # The shape of a key, no key.
 PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUA\n-----END OPENSSH PRIVATE KEY-----"
 
@@ -194,6 +195,33 @@ def test_accepted(changes: dict[str, object], path: str, expected: object) -> No
             "has 3 addresses, and reporters need to heed 2",
         ),
         ({"reports": {"addresses": [f"d@{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 50}.net"]}}, "too long for DNS"),
+        # domains without mail
+        ({"domains": {"example.com": SILENT}}, "domains.example.com.mail: is none, but mail is what this host is for"),
+        (
+            {"domains": {"example.org": SILENT | {"selector": "a", "catchAll": "alice@example.com"}}},
+            "domains.example.org: has mail none, which leaves nothing for catchAll, selector",
+        ),
+        (
+            {
+                "domains": {"example.org": SILENT},
+                "mailboxes": TWO | {"a@example.org": BCRYPT},
+                "postmaster": "bob@example.com",
+            },
+            "a@example.org is in example.org, which has mail none",
+        ),
+        (
+            {"domains": {"example.org": SILENT}, "aliases": {"a@example.org": "alice@example.com"}},
+            "aliases.a@example.org: is in example.org, which has mail none",
+        ),
+        (
+            {"domains": {"example.org": SILENT}, "aliases": {"a@example.com": "postmaster@example.org"}},
+            "aliases.a@example.com: goes to postmaster@example.org, and example.org has mail none",
+        ),
+        (
+            {"domains": {"example.org": SILENT}, "reports": {"addresses": ["d@example.org"]}},
+            "reports.addresses: goes to d@example.org, and example.org has mail none",
+        ),
+        ({"domains": {"example.org": {"mail": "no"}}}, "domains.example.org.mail: 'no' is not supported"),
         # acme
         (
             {"acme": {"server": "http://ca.example"}},

@@ -1,0 +1,33 @@
+"""One domain without mail at Cloudflare: the records that say so."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.cloudflare import find_zone
+from components.dns import publish
+from model import records
+from model.settings import Settings, SilentDomain
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilentMailDomainArgs:
+    """Inputs of `SilentMailDomain`."""
+
+    settings: Settings
+    domain: SilentDomain
+
+
+class SilentMailDomain(pulumi.ComponentResource):
+    """Publishes that a domain neither sends nor receives mail. Owns nothing on the host.
+
+    Its type is that of `MailDomain`, and so are the names of its records: they change in place when a domain gets mail
+    or gives it up, and at no moment there are two SPF records.
+    """
+
+    def __init__(self, name: str, args: SilentMailDomainArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("mailhost:index:MailDomain", name, {}, opts)
+        zone_id = args.domain.zone_id or find_zone(args.domain.name)
+        for record in records.silent(args.settings, args.domain):
+            publish(f"{name}-{record.key}", record, zone_id=zone_id, parent=self)
+        self.register_outputs({})
