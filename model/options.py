@@ -5,6 +5,7 @@ Keys and units are documented below each field; docs/configuration.md is made fr
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -83,6 +84,13 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, AfterValidator(syntax.mail_address)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0, le=1 << 50)]
 """Bytes, written as such or as 512M, 5G."""
+
+
+def _document(value: str, *, suffix: str) -> str:
+    # BIMI's draft wants HTTPS (§4.2); a semicolon would end the tag, and a comma may not be in it.
+    if value and not re.fullmatch(rf"https://[a-z0-9.-]+(?::[0-9]+)?/[A-Za-z0-9._~/%-]*{re.escape(suffix)}", value):
+        raise ValueError(f"is not such an address; write it like https://example.com/logo{suffix}")
+    return value
 
 
 def _once(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -288,6 +296,23 @@ class Firewall(Model):
     """Further TCP ports to open."""
 
 
+class Bimi(Model):
+    """The logo that mail programs may show beside the domain's mail (draft-brand-indicators-for-message-identification)."""
+
+    logo: Annotated[str, AfterValidator(partial(_document, suffix=".svg"))] = ""
+    """https:// address of the logo, an SVG file of the profile Tiny PS. Without one there is no BIMI record; with one,
+    the domain's DMARC policy must be quarantine or reject."""
+    certificate: Annotated[str, AfterValidator(partial(_document, suffix=".pem"))] = ""
+    """https:// address of the logo's certificate (VMC or CMC), a PEM file; the large providers ask for one."""
+
+    @field_validator("certificate")
+    @classmethod
+    def _of_a_logo(cls, certificate: str, info: ValidationInfo) -> str:
+        if certificate and not info.data.get("logo", "unknown"):
+            raise ValueError("is the certificate of no logo; set logo too, or leave it out")
+        return certificate
+
+
 class MailDomain(Model):
     """One of the domains of this stack. What is not said is as for the first domain."""
 
@@ -304,6 +329,8 @@ class MailDomain(Model):
     """The domain's other senders."""
     reports: ReportAddresses | None = None
     """Who gets the DMARC and TLS reports; default: reports.addresses."""
+    bimi: Bimi = Bimi()
+    """The domain's logo."""
     catch_all: Address | None = None
     """Address that gets the domain's mail for which there is neither mailbox nor alias."""
 

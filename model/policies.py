@@ -60,6 +60,19 @@ def tls_reports(reports: Sequence[str]) -> str:
     return f"v=TLSRPTv1; {_rua(reports)}"
 
 
+def bimi(logo: str, certificate: str) -> str:
+    """Return where the domain's logo is, and the certificate that it is the domain's (BIMI's draft, §4.2)."""
+    return "; ".join(["v=BIMI1", f"l={logo}", *([f"a={certificate}"] if certificate else [])])
+
+
+def bimi_problems(domains: Mapping[str, MailDomain], usual: str) -> Iterator[tuple[str, str]]:
+    """Yield (place, problem) for each logo nobody would show: DMARC must have a consequence (BIMI's draft, §4.1)."""
+    for name, domain in domains.items():
+        if domain.bimi.logo and (domain.dmarc or usual) == "none":
+            place = f"domains.{name}.dmarc" if domain.dmarc else "dmarc.policy"
+            yield f"domains.{name}.bimi", f"needs another DMARC policy; set {place} to quarantine or reject"
+
+
 def permission_name(domain: str, receiver: str) -> str:
     """Return where `receiver` says that it takes DMARC reports about `domain` (RFC 7489 §7.1)."""
     return f"{domain}._report._dmarc.{receiver}"

@@ -66,6 +66,7 @@ def early(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
         spf(settings, domain),
         dmarc(settings, domain),
         *tls_reports(settings, domain),
+        *bimi(settings, domain),
         *permissions(settings, domain),
         *web_names(settings, domain),
     )
@@ -127,6 +128,14 @@ def tls_reports(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
         return ()
     text = policies.tls_reports(domain.reports)
     return (_record(settings, "tls-rpt", f"_smtp._tls.{domain.name}", "TXT", quoted(text)),)
+
+
+def bimi(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
+    """Return where the domain's logo is (BIMI's draft, §4.2), if it has one."""
+    if not domain.bimi.logo:
+        return ()
+    text = policies.bimi(domain.bimi.logo, domain.bimi.certificate)
+    return (_record(settings, "bimi", f"default._bimi.{domain.name}", "TXT", quoted(text)),)
 
 
 def permissions(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:

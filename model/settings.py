@@ -120,6 +120,7 @@ class ServedDomain:
     spf: options.Spf
     reports: tuple[str, ...]
     """Who gets reports about it."""
+    bimi: options.Bimi
     catch_all: str | None
 
 
@@ -239,6 +240,7 @@ class Settings(options.Model):
             dmarc=own.dmarc or self.dmarc.policy,
             spf=own.spf.over(self.spf),
             reports=own.reports or self.reports.addresses or (f"postmaster@{name}",),
+            bimi=own.bimi,
             catch_all=own.catch_all,
         )
 
@@ -332,6 +334,14 @@ class Settings(options.Model):
             if found:
                 raise problems.LocatedError(dict.fromkeys(found))
         return spf
+
+    @field_validator("dmarc")
+    @classmethod
+    def _strict_enough(cls, dmarc: options.Dmarc, info: ValidationInfo) -> options.Dmarc:
+        found = [*policies.bimi_problems(info.data.get("domains", {}), dmarc.policy)]
+        if found:
+            raise problems.LocatedError(found)
+        return dmarc
 
     @field_validator("reports")
     @classmethod

@@ -127,6 +127,24 @@ def test_one_owner_needs_no_permission_of_his_own(domain: str, receiver: str, ne
     assert policies.needs_permission(domain, receiver) is needed
 
 
+LOGO = "https://example.com/logo.svg"
+
+
+@pytest.mark.parametrize(
+    ("bimi", "expected"),
+    [
+        ({}, []),
+        ({"logo": LOGO}, [f'"v=BIMI1; l={LOGO}"']),
+        ({"logo": LOGO, "certificate": f"{LOGO}.pem"}, [f'"v=BIMI1; l={LOGO}; a={LOGO}.pem"']),
+    ],
+)
+def test_a_logo_is_published_where_there_is_one(bimi: dict[str, str], expected: list[str]) -> None:
+    made = settings(domains={"example.com": {"bimi": bimi}})
+    found = records.bimi(made, made.served[0])
+    assert [record.content for record in found] == expected
+    assert {record.name for record in found} <= {"default._bimi.example.com"}
+
+
 def test_a_domain_without_mail_says_so() -> None:
     made = settings(domains={"parked.example": {"mail": "none"}})
     assert [domain.name for domain in made.served] == ["example.com"]

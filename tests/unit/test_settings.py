@@ -14,6 +14,7 @@ from tests.unit.samples import ARGON2ID, BCRYPT, HOST_KEY, RAW, raw, settings
 RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC7"
 TWO = {"alice@example.com": ARGON2ID, "bob@example.com": BCRYPT}
 SILENT = {"mail": "none"}
+LOGO = "https://example.com/logo.svg"
 # The shape of a key, no key.
 PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUA\n-----END OPENSSH PRIVATE KEY-----"
 
@@ -195,6 +196,22 @@ def test_accepted(changes: dict[str, object], path: str, expected: object) -> No
             "has 3 addresses, and reporters need to heed 2",
         ),
         ({"reports": {"addresses": [f"d@{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 50}.net"]}}, "too long for DNS"),
+        # bimi
+        (
+            {"domains": {"example.org": {"bimi": {"logo": LOGO}, "dmarc": "none"}}},
+            "domains.example.org.bimi: needs another DMARC policy; set domains.example.org.dmarc to quarantine or reject",
+        ),
+        (
+            {"domains": {"example.com": {"bimi": {"logo": LOGO}}}, "dmarc": {"policy": "none"}},
+            "domains.example.com.bimi: needs another DMARC policy; set dmarc.policy to quarantine or reject",
+        ),
+        ({"domains": {"example.com": {"bimi": {"logo": LOGO.replace("s:", ":")}}}}, "bimi.logo: 'http://example"),
+        ({"domains": {"example.com": {"bimi": {"logo": LOGO.replace("svg", "png")}}}}, "https://example.com/logo.svg"),
+        ({"domains": {"example.com": {"bimi": {"logo": LOGO.replace("/l", ";/l")}}}}, "is not such an address"),
+        (
+            {"domains": {"example.com": {"bimi": {"certificate": "https://example.com/a.pem"}}}},
+            "bimi.certificate: 'https://example.com/a.pem' is the certificate of no logo",
+        ),
         # domains without mail
         ({"domains": {"example.com": SILENT}}, "domains.example.com.mail: is none, but mail is what this host is for"),
         (
