@@ -199,7 +199,8 @@ def test_accepted(changes: dict[str, object], path: str, expected: object) -> No
         # bimi
         (
             {"domains": {"example.org": {"bimi": {"logo": LOGO}, "dmarc": "none"}}},
-            "domains.example.org.bimi: needs another DMARC policy; set domains.example.org.dmarc to quarantine or reject",
+            "domains.example.org.bimi: needs another DMARC policy; set domains.example.org.dmarc to quarantine or "
+            "reject",
         ),
         (
             {"domains": {"example.com": {"bimi": {"logo": LOGO}}}, "dmarc": {"policy": "none"}},
