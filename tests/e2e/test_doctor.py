@@ -271,6 +271,13 @@ def test_an_mta_sts_policy_that_was_changed(host: Host, edit: str, found: str) -
     assert found in seen["mta-sts.policy"]
 
 
+def test_a_zone_whose_signatures_do_not_hold(host: Host) -> None:
+    with served(TLD, dns.record(host.machine.domain, "DS", [f"1 13 2 {'0' * 64}"])):
+        found = look(host, "--no-ssh").not_well()
+    assert "dns.bogus" in found
+    assert "dns.dnssec" not in found
+
+
 def test_a_wrong_reverse_name(host: Host) -> None:
     pointer = ip_address(host.machine.ipv4).reverse_pointer
     with served("113.0.203.in-addr.arpa", dns.record(pointer, "PTR", ["vps13.hoster.example."])):
