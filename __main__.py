@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from datetime import UTC, datetime
 
 import pulumi
 
@@ -25,10 +26,13 @@ async def main() -> None:
     """
     try:
         settings = model_settings.load(stack_config(), listed=mailbox_file.read(pulumi.get_stack()))
+        # The one thing that a date decides, and only whether there is a plan: it is the same on every day.
+        model_settings.refuse_haste(settings, datetime.now(UTC))
     except model_settings.SettingsError as error:
         raise pulumi.RunError(str(error)) from error
     host = MailHost("mail", MailHostArgs(settings=settings))
     pulumi.export("hostname", host.hostname)
+    pulumi.export("dkim", host.dkim)
     # Two turns of the loop, and every registration has begun. The SDK then waits for the registrations, else for each
     # output among all that are open, which takes the square of their number.
     await asyncio.sleep(0)

@@ -1,6 +1,6 @@
 """One served domain at Cloudflare: its zone, its DKIM key, its records."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -9,8 +9,9 @@ import pulumi_tls as tls
 from components.cloudflare import DnsRecord, find_zone
 from components.dns import Published, publish
 from model import records
-from model.dkim import ed25519_record, ed25519_selector, key_name, quoted
+from model.dkim import WITHDRAWN, ed25519_record, ed25519_selector, key_name, key_record, quoted
 from model.records import Record
+from model.rotation import DkimKey
 from model.settings import ServedDomain, Settings
 
 
@@ -22,22 +23,29 @@ class MailDomainArgs:
     domain: ServedDomain
 
 
-class MailDomain(pulumi.ComponentResource):
-    """Generates the domain's RSA key in the stack's state (secret), publishes its public half and the domain's records.
+@dataclass(frozen=True, kw_only=True)
+class KeyPair:
+    """One generation of a domain's key, made."""
 
-    Owns nothing on the host: the private key is handed to the signer. Resources are named by the domain, so a domain
-    that comes or goes, or becomes the first one, touches no other. `invite` must be called, once.
+    key: DkimKey
+    rsa_pem: pulumi.Output[str]
+    """PKCS #1 PEM, secret."""
+    ed25519_pem: pulumi.Output[str] | None
+    """The second key's PKCS #8 PEM, secret; only rspamd signs with it."""
+    records: Sequence[Published]
+
+
+class MailDomain(pulumi.ComponentResource):
+    """Generates the domain's keys in the stack's state (secret), publishes the public halves and the other records.
+
+    Owns nothing on the host: private keys are handed to the signer. Resources are named by the domain, so a domain
+    that comes or goes, or becomes the first one, touches no other; those of a later generation of the key end in its
+    number. `withdraw` and then `invite` must be called, once.
     """
 
     zone_id: pulumi.Input[str]
-    private_key_pem: pulumi.Output[str]
-    """PKCS #1 PEM, secret."""
-    ed25519_pem: pulumi.Output[str] | None = None
-    """The second key's PKCS #8 PEM, secret; only rspamd signs with it."""
-    key: Published
-    """The record of the key."""
-    keys: Sequence[Published]
-    """The records of all keys."""
+    pairs: Sequence[KeyPair]
+    """The keys, the oldest first; a withdrawn one is none any more."""
     names: Sequence[Published]
     """The records of the names a web server serves."""
 
@@ -46,23 +54,24 @@ class MailDomain(pulumi.ComponentResource):
         self._name, self._settings, self._domain = name, args.settings, args.domain
         settings, domain = args.settings, args.domain
         self.zone_id = domain.zone_id or find_zone(domain.name)
-        key = tls.PrivateKey(
-            f"{name}-rsa",
-            algorithm="RSA",
-            rsa_bits=settings.dkim.bits,
-            opts=pulumi.ResourceOptions(parent=self, aliases=self._formerly("DkimKey", "dkim", "rsa")),
-        )
-        self.private_key_pem = key.private_key_pem
-        self.key = self._publish_key(
-            "txt",
-            domain.selector,
-            key.public_key_pem.apply(lambda pem: records.dkim(settings, domain, pem).content),
-            aliases=self._formerly("DkimKey", "dkim", "txt"),
-        )
-        self.keys = [self.key, *([self._second_key()] if settings.dkim.signer == "rspamd" else [])]
+        self.pairs = [self._pair(key) for key in domain.keys if key.state != "withdrawn"]
         early = [(record, self._publish(record, "policy")) for record in records.early(settings, domain)]
         self.names = [
             self._published(record.name, record.type, made) for record, made in early if record.type == "CNAME"
+        ]
+
+    @property
+    def keys(self) -> Sequence[Published]:
+        """The records of all keys."""
+        return [record for pair in self.pairs for record in pair.records]
+
+    def withdraw(self, after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
+        """Say of a withdrawn key that it is one, once `after` is done: another key signs; return the records."""
+        return [
+            self._key_record(key, second, quoted(WITHDRAWN), after)
+            for key in self._domain.keys
+            if key.state == "withdrawn"
+            for second in (False, *([True] if self._settings.dkim.signer == "rspamd" else []))
         ]
 
     def invite(self, after: Sequence[pulumi.Resource], served: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
@@ -73,30 +82,51 @@ class MailDomain(pulumi.ComponentResource):
         settings, domain = self._settings, self._domain
         invitation = [self._publish(record, "invitation", after) for record in records.invitation(settings, domain)]
         promise = [self._publish(record, "promise", served) for record in records.promise(settings, domain)]
-        self.register_outputs({"keyRecord": self.key.name})
+        self.register_outputs({"keyRecord": key_name(domain.selector, domain.name)})
         return [*invitation, *promise]
 
-    def _second_key(self) -> Published:
-        key = tls.PrivateKey(f"{self._name}-ed25519", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self))
-        self.ed25519_pem = key.private_key_pem_pkcs8
-        content = key.public_key_pem.apply(lambda pem: quoted(ed25519_record(pem)))
-        return self._publish_key("txt-ed25519", ed25519_selector(self._domain.selector), content)
+    def _pair(self, key: DkimKey) -> KeyPair:
+        rsa = tls.PrivateKey(
+            f"{self._name}-rsa{key.suffix}",
+            algorithm="RSA",
+            rsa_bits=self._settings.dkim.bits,
+            opts=pulumi.ResourceOptions(parent=self, aliases=self._first(key, "rsa")),
+        )
+        published = [self._publish_key(key, second=False, content=_quoted(rsa, key_record))]
+        if self._settings.dkim.signer != "rspamd":
+            return KeyPair(key=key, rsa_pem=rsa.private_key_pem, ed25519_pem=None, records=published)
+        ed25519 = tls.PrivateKey(
+            f"{self._name}-ed25519{key.suffix}", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self)
+        )
+        published.append(self._publish_key(key, second=True, content=_quoted(ed25519, ed25519_record)))
+        return KeyPair(
+            key=key, rsa_pem=rsa.private_key_pem, ed25519_pem=ed25519.private_key_pem_pkcs8, records=published
+        )
 
-    def _publish_key(
-        self, what: str, selector: str, content: pulumi.Input[str], aliases: Sequence[pulumi.Alias] = ()
-    ) -> Published:
-        name = key_name(selector, self._domain.name)
-        record = DnsRecord(
-            f"{self._name}-{what}",
+    def _publish_key(self, key: DkimKey, *, second: bool, content: pulumi.Input[str]) -> Published:
+        record = self._key_record(key, second, content)
+        return self._published(self._key_name(key, second), "TXT", record)
+
+    def _key_name(self, key: DkimKey, second: bool) -> str:
+        return key_name(ed25519_selector(key.selector) if second else key.selector, self._domain.name)
+
+    def _key_record(
+        self, key: DkimKey, second: bool, content: pulumi.Input[str], after: Sequence[pulumi.Resource] = ()
+    ) -> DnsRecord:
+        return DnsRecord(
+            f"{self._name}-txt{'-ed25519' if second else ''}{key.suffix}",
             zone_id=self.zone_id,
-            name=name,
+            name=self._key_name(key, second),
             type_="TXT",
             content=content,
             ttl=self._settings.dns.ttl,
             parent=self,
-            aliases=aliases,
+            depends_on=after,
+            aliases=() if second else self._first(key, "txt"),
         )
-        return self._published(name, "TXT", record)
+
+    def _first(self, key: DkimKey, what: str) -> list[pulumi.Alias]:
+        return self._formerly("DkimKey", "dkim", what) if key.generation == 1 else []
 
     def _publish(self, record: Record, group: str, after: Sequence[pulumi.Resource] = ()) -> DnsRecord:
         return publish(
@@ -121,3 +151,7 @@ class MailDomain(pulumi.ComponentResource):
             f"mailhost:index:MailHost$mailhost:index:{kind}::{host}-{group}"
         )
         return [pulumi.Alias(name=f"{host}-{group}-{key}", parent=parent)]
+
+
+def _quoted(key: tls.PrivateKey, record: Callable[[str], str]) -> pulumi.Output[str]:
+    return key.public_key_pem.apply(lambda pem: quoted(record(pem)))

@@ -1,6 +1,6 @@
 """The mail host as a whole: the table of contents of the system, and its order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -15,7 +15,7 @@ from components.foreign import ForeignRecords
 from components.host import Host, HostArgs
 from components.mail_domain import MailDomain, MailDomainArgs
 from components.metrics import Digest, Metrics, MetricsArgs
-from components.opendkim import OpenDkim, OpenDkimArgs, opendkim_key
+from components.opendkim import OpenDkim, OpenDkimArgs, opendkim_keys
 from components.packages import Packages, PackagesArgs
 from components.postfix import Postfix, PostfixArgs
 from components.remote import command, remote_host
@@ -27,7 +27,7 @@ from components.spam_filter import SpamFilter, SpamFilterArgs
 from components.tls_policy import TlsPolicy
 from components.tlsa import Tlsa, TlsaArgs
 from components.web import Nginx, NginxArgs, WebCertificates, WebCertificatesArgs
-from model import dkim, packages, policies, preflight, records
+from model import dkim, packages, policies, preflight, records, rotation
 from model.settings import Settings
 
 
@@ -47,6 +47,8 @@ class MailHost(pulumi.ComponentResource):
 
     hostname: str
     """The host's name, as in its certificate and banner."""
+    dkim: pulumi.Output[Mapping[str, object]]
+    """Where the rotation of the DKIM keys stands, known once it stands there."""
 
     def __init__(self, name: str, args: MailHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         foreign = ForeignRecords(args.settings)
@@ -133,6 +135,8 @@ class MailHost(pulumi.ComponentResource):
             ),
             child,
         )
+        withdrawn = [record for domain in domains.values() for record in domain.withdraw(asked)]
+        self.dkim = _rotation(name, services, [*asked, dkim_visible.visible], withdrawn, child)
         finished: list[pulumi.Resource] = []
         if settings.tlsa.enabled:
             zone_id = domains[settings.domain].zone_id
@@ -198,7 +202,7 @@ class MailHost(pulumi.ComponentResource):
             pulumi.log.warn(policies.permission_advice(unasked), self)
         foreign.judged()
         self.hostname = settings.hostname
-        self.register_outputs({"hostname": self.hostname})
+        self.register_outputs({"hostname": self.hostname, "dkim": self.dkim})
 
 
 def _asked_by_postfix(
@@ -221,7 +225,7 @@ def _asked_by_postfix(
         asked.append(policies.applied)
         turn = services.after(policies.staged, policies.applied)
     if settings.spam.enabled:
-        keys = [key for domain in settings.served for key in rspamd_keys(domain, domains[domain.name])]
+        keys = [key for domain in settings.served for key in rspamd_keys(domain, domains[domain.name].pairs)]
         spam = SpamFilter(f"{name}-spam", SpamFilterArgs(host=turn, keys=keys, published=[published]), opts)
         asked.append(spam.applied)
         turn = services.after(spam.staged, spam.applied)
@@ -230,10 +234,40 @@ def _asked_by_postfix(
             f"{name}-opendkim",
             OpenDkimArgs(
                 host=turn,
-                keys=[opendkim_key(domain, domains[domain.name].private_key_pem) for domain in settings.served],
+                keys=[key for domain in settings.served for key in opendkim_keys(domain, domains[domain.name].pairs)],
                 published=[published],
             ),
             opts,
         )
         asked.append(opendkim.applied)
     return asked
+
+
+def _rotation(
+    name: str,
+    services: ServiceHost,
+    signing: Sequence[pulumi.Resource],
+    withdrawn: Sequence[pulumi.Resource],
+    opts: pulumi.ResourceOptions,
+) -> pulumi.Output[Mapping[str, object]]:
+    """Return what the outputs say of the DKIM keys, once `signing` and `withdrawn` are as they say."""
+    stage = services.settings.dkim.rotation
+    since: pulumi.Input[str] = rotation.when(stage.since) if stage.since else ""
+    done = [*signing, *withdrawn]
+    if rotation.dated(stage):
+        noted = command(
+            f"{name}-dkim-since",
+            services.remote,
+            # In the state from then on: it runs once for each key that begins to sign.
+            ["date", "--utc", "+%Y-%m-%dT%H:%M:%SZ"],
+            stdin=f"{rotation.signing(stage)}\n",
+            # From now on no mail gets the former signature.
+            opts=pulumi.ResourceOptions(parent=opts.parent, depends_on=list(signing)),
+        )
+        done.append(noted)
+        since = since or noted.stdout.apply(str.strip)
+    stated = rotation.stated(stage, services.settings.served)
+    # A resource's name is known when it is as it shall be: an update that fails leaves the former output.
+    return pulumi.Output.all(since, *(resource.urn for resource in done)).apply(
+        lambda known: {**stated, "since": known[0]}
+    )

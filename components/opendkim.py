@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.mail_domain import KeyPair
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import opendkim
 from model.settings import ServedDomain
@@ -16,20 +17,24 @@ class OpenDkimArgs:
 
     host: ServiceHost
     keys: Sequence[SecretFile]
-    """The private key of each served domain, see `opendkim_key`."""
+    """The private keys of each served domain, see `opendkim_keys`."""
     published: Sequence[pulumi.Resource]
     """The keys' records are visible: a signature nobody can verify is worse than none."""
 
 
-def opendkim_key(domain: ServedDomain, private_key_pem: pulumi.Input[str]) -> SecretFile:
-    """Return the private key as a file that OpenDKIM can read."""
-    return SecretFile(
-        path=opendkim.private_key_path(domain),
-        content=private_key_pem,
-        # Read as this user, and refused when others can read it (RequireSafeKeys, opendkim.conf(5)).
-        mode="0600",
-        owner="opendkim:opendkim",
-    )
+def opendkim_keys(domain: ServedDomain, pairs: Sequence[KeyPair]) -> Sequence[SecretFile]:
+    """Return a domain's private keys as files that OpenDKIM can read."""
+    return [
+        SecretFile(
+            path=opendkim.private_key_path(domain, pair.key.selector),
+            content=pair.rsa_pem,
+            # Read as this user, and refused when others can read it (RequireSafeKeys, opendkim.conf(5)).
+            mode="0600",
+            owner="opendkim:opendkim",
+        )
+        for pair in pairs
+        if pair.key.on_host
+    ]
 
 
 class OpenDkim(Service):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.mail_domain import MailDomain
+from components.mail_domain import KeyPair
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import rspamd
 from model.dkim import ed25519_seed
@@ -22,16 +22,14 @@ class RspamdArgs:
     published: Sequence[pulumi.Resource] = ()
 
 
-def rspamd_keys(domain: ServedDomain, made: MailDomain) -> Sequence[SecretFile]:
+def rspamd_keys(domain: ServedDomain, pairs: Sequence[KeyPair]) -> Sequence[SecretFile]:
     """Return a domain's private keys as files that rspamd can read; none where it does not sign."""
-    if made.ed25519_pem is None:
-        return []
-    places = rspamd.signing_keys(domain)
-    seed = made.ed25519_pem.apply(ed25519_seed)
-    return [
-        SecretFile(path=path, content=content, mode="0640", owner="root:_rspamd")
-        for path, content in ((places.rsa, made.private_key_pem), (places.ed25519, seed))
-    ]
+    files: list[tuple[str, pulumi.Input[str]]] = []
+    for pair in pairs:
+        if pair.key.on_host and pair.ed25519_pem is not None:
+            places = rspamd.signing_keys(domain, pair.key.selector)
+            files += [(places.rsa, pair.rsa_pem), (places.ed25519, pair.ed25519_pem.apply(ed25519_seed))]
+    return [SecretFile(path=path, content=content, mode="0640", owner="root:_rspamd") for path, content in files]
 
 
 class Rspamd(Service):

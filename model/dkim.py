@@ -46,6 +46,10 @@ def ed25519_selector(selector: str) -> str:
     return f"{selector}-ed25519"
 
 
+WITHDRAWN: Final = "v=DKIM1; p="
+"""The text of the record of a key that is not to be trusted any more (RFC 6376 §3.6.1), unquoted."""
+
+
 def selectors(selector: str, signer: str) -> tuple[str, ...]:
     """Return the names of all keys of a domain: rspamd signs with a second one."""
     return (selector, ed25519_selector(selector)) if signer == "rspamd" else (selector,)

@@ -38,9 +38,9 @@ class OpenDkimContext:
     hostname: str
 
 
-def private_key_path(domain: ServedDomain) -> str:
+def private_key_path(domain: ServedDomain, selector: str) -> str:
     """Return where the private key lies on the host: one file per selector, so that a new one spares the old."""
-    return f"{KEYS}/{domain.name}.{domain.selector}.private"
+    return f"{KEYS}/{domain.name}.{selector}.private"
 
 
 def files(settings: Settings) -> tuple[ConfigFile, ...]:
@@ -56,7 +56,7 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
                 name=key_name(domain.selector, domain.name),
                 domain=domain.name,
                 selector=domain.selector,
-                private_key=private_key_path(domain),
+                private_key=private_key_path(domain, domain.selector),
             )
             for domain in settings.served
         ),

@@ -5,11 +5,13 @@ Keys and units are documented below each field; docs/configuration.md is made fr
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -72,6 +74,16 @@ def _size(value: object) -> object:
     return int(match[1]) * 1024 ** ("KMGT".index(match[2].upper()) + 1)
 
 
+def _duration(value: object) -> object:
+    """Read 180d, 12h, 30m or 90s."""
+    if not isinstance(value, str):
+        raise ValueError("is not a duration; write such as 180d or 12h")  # noqa: TRY004 - pydantic wants ValueError
+    match = re.fullmatch(r"([0-9]{1,6})([dhms])", value.strip())
+    if not match:
+        raise ValueError("is not a duration; write such as 180d or 12h")
+    return timedelta(seconds=int(match[1]) * {"d": 86_400, "h": 3600, "m": 60, "s": 1}[match[2]])
+
+
 def _display_name(value: str) -> str:
     if len(value) > _LONGEST_NAME or not value.isprintable():
         raise ValueError(f"is not a display name; write at most {_LONGEST_NAME} characters in one line")
@@ -84,6 +96,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, AfterValidator(syntax.mail_address)]
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0, le=1 << 50)]
 """Bytes, written as such or as 512M, 5G."""
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+"""Written as 180d, 12h, 30m or 90s."""
 
 
 def _document(value: str, *, suffix: str) -> str:
@@ -192,6 +206,22 @@ class Dns(Model):
         return ttl
 
 
+class Rotation(Model):
+    """Where the succession of DKIM keys stands, for all domains at once; see model/rotation.py."""
+
+    every: Duration | None = None
+    """How long a key signs until the next one is due, such as 180d; default: whenever you say so."""
+    grace: Duration | None = None
+    """How long a key stays published after its last signature, such as 10d; default: outbound.queueDays and 2 days."""
+    generation: Annotated[int, Field(ge=1, le=9999)] = 1
+    """Number of the newest key; from the second on it ends the selector, such as mail-2. `make rotate` writes it."""
+    stage: Literal["published", "signing", "settled"] = "settled"
+    """Where the newest key stands; while it is published or signing, the one before is published too, and once it has
+    settled, that one is withdrawn. `make rotate` writes it"""
+    since: AwareDatetime | None = None
+    """When the key that signs began to. `make rotate` writes it."""
+
+
 class Dkim(Model):
     """The signature under every outgoing mail (RFC 6376)."""
 
@@ -201,6 +231,8 @@ class Dkim(Model):
     """Size of the RSA key in bits; verifiers must support up to 4096 (RFC 8301 §3.2)."""
     signer: Literal["opendkim", "rspamd"] = "opendkim"
     """Who signs. rspamd adds an Ed25519 signature (RFC 8463) beside the RSA one."""
+    rotation: Rotation = Rotation()
+    """The succession of keys."""
 
 
 class Spf(Model):

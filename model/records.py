@@ -168,7 +168,7 @@ def _home(settings: Settings, host: str) -> str:
 
 
 def dkim(settings: Settings, domain: ServedDomain, public_key_pem: str) -> Record:
-    """Return the record of the domain's DKIM key.
+    """Return the record of the DKIM key the domain signs with.
 
     Raises:
         ValueError: the key is not an RSA public key in PEM form.

@@ -7,8 +7,9 @@ Postfix would find most of this out too, but one message at a time, with mail al
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from model.dkim import key_name
-from model.options import Mailbox, MailDomain
+from model import rotation
+from model.dkim import key_name, selectors
+from model.options import Dkim, Mailbox, MailDomain
 from model.policies import needs_permission, permission_name
 
 # RFC 5321 §4.5.1 requires postmaster, RFC 2142 §2 and §4 abuse. Cron and other programs write to root, and people
@@ -17,16 +18,24 @@ ROLES: Final = ("abuse", "mailer-daemon", "postmaster", "root")
 """Local parts that reach somebody in every served domain."""
 
 _MAX_NAME: Final = 253  # RFC 1035 §2.3.4: 255 octets on the wire
+_MAX_LABEL: Final = 63  # the same
 
 
 def domain_problems(
-    domains: Mapping[str, MailDomain], first: str, hostname: str, selector: str
+    domains: Mapping[str, MailDomain], first: str, hostname: str, dkim: Dkim
 ) -> Iterator[tuple[str, str]]:
     """Yield (place, problem) for each domain this host cannot serve."""
     if domains.get(first, MailDomain()).silent:
         yield f"domains.{first}.mail", "is none, but mail is what this host is for; let domain be another one"
     for name in dict.fromkeys((first, *domains)):
-        key = key_name(domains.get(name, MailDomain()).selector or selector, name)
+        base = domains.get(name, MailDomain()).selector or dkim.selector
+        newest = selectors(rotation.selector(base, dkim.rotation.generation), dkim.signer)[-1]
+        key = key_name(newest, name)
+        if len(newest.rpartition(".")[2]) > _MAX_LABEL:
+            yield (
+                f"domains.{name}",
+                f"has too long a selector: {newest} has a label of more than {_MAX_LABEL} characters",
+            )
         if len(key) > _MAX_NAME:
             yield (
                 f"domains.{name}",

@@ -216,7 +216,7 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
         "/etc/tmpfiles.d/mailhost-rspamd.conf": render("rspamd/tmpfiles.conf.j2", folders),
     }
     if signs:
-        signing = SigningContext(keys=tuple(signing_keys(domain) for domain in settings.served))
+        signing = SigningContext(keys=tuple(signing_keys(domain, domain.selector) for domain in settings.served))
         rendered[f"{LOCAL}/dkim_signing.conf"] = render("rspamd/dkim_signing.conf.j2", signing)
     if spam.antivirus:
         clamav = SocketContext(socket=constants.CLAMAV_SOCKET)
@@ -224,16 +224,16 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
     return tuple(ConfigFile(path=path, content=content) for path, content in rendered.items())
 
 
-def signing_keys(domain: ServedDomain) -> SigningKeys:
+def signing_keys(domain: ServedDomain, selector: str) -> SigningKeys:
     """Return where a domain's private keys lie: files of their own per selector, so that a new one spares the old.
 
     They are staged as secrets, 0640 root:_rspamd: the RSA key as PEM, the other as model.dkim.ed25519_seed makes it.
     """
-    second = ed25519_selector(domain.selector)
+    second = ed25519_selector(selector)
     return SigningKeys(
         domain=domain.name,
-        selector=domain.selector,
-        rsa=f"{KEYS}/{domain.name}.{domain.selector}.private",
+        selector=selector,
+        rsa=f"{KEYS}/{domain.name}.{selector}.private",
         selector_ed25519=second,
         ed25519=f"{KEYS}/{domain.name}.{second}.private",
     )

@@ -7,15 +7,17 @@ from them. Values of secrets are SecretStr and never appear in an error.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from model import constants, mailbox_file, options, policies, problems, routes, syntax
+from model import constants, mailbox_file, options, policies, problems, rotation, routes, syntax
 from model.options import Address, Domain, Hostname, Mailbox, MailDomain
 from model.platforms import PLATFORMS, Os, Platform
 from model.problems import SettingsError
+from model.rotation import DkimKey
 
 __all__ = ["ServedDomain", "Settings", "SettingsError", "SilentDomain", "load"]
 
@@ -115,13 +117,19 @@ class ServedDomain:
 
     name: str
     zone_id: str | None
-    selector: str
+    keys: tuple[DkimKey, ...]
+    """Oldest first; exactly one signs."""
     dmarc: Literal["none", "quarantine", "reject"]
     spf: options.Spf
     reports: tuple[str, ...]
     """Who gets reports about it."""
     bimi: options.Bimi
     catch_all: str | None
+
+    @property
+    def selector(self) -> str:
+        """The selector of the key that signs."""
+        return next(key.selector for key in self.keys if key.state == "signs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,13 +244,18 @@ class Settings(options.Model):
         return ServedDomain(
             name=name,
             zone_id=own.zone_id or (self.dns.zone_id if name == self.domain else None),
-            selector=own.selector or self.dkim.selector,
+            keys=rotation.keys(own.selector or self.dkim.selector, self.dkim.rotation),
             dmarc=own.dmarc or self.dmarc.policy,
             spf=own.spf.over(self.spf),
             reports=own.reports or self.reports.addresses or (f"postmaster@{name}",),
             bimi=own.bimi,
             catch_all=own.catch_all,
         )
+
+    @property
+    def dkim_grace(self) -> timedelta:
+        """How long a key stays published after its last signature."""
+        return self.dkim.rotation.grace or timedelta(days=self.outbound.queue_days + rotation.UNDER_WAY_DAYS)
 
     @property
     def platform(self) -> Platform:
@@ -358,7 +371,7 @@ class Settings(options.Model):
     def _served_domains(cls, dkim: options.Dkim, info: ValidationInfo) -> options.Dkim:
         if {"domain", "hostname", "domains"} <= info.data.keys():
             names = info.data["domain"], info.data["hostname"]
-            found = [*routes.domain_problems(info.data["domains"], *names, dkim.selector)]
+            found = [*routes.domain_problems(info.data["domains"], *names, dkim)]
             if found:
                 raise problems.LocatedError(found)
         return dkim
@@ -381,6 +394,14 @@ class Settings(options.Model):
                 "switch one of the three"
             )
         return outbound
+
+    @field_validator("dkim")
+    @classmethod
+    def _in_order(cls, dkim: options.Dkim) -> options.Dkim:
+        found = [*rotation.problems(dkim.rotation)]
+        if found:
+            raise problems.LocatedError(found)
+        return dkim
 
     @field_validator("limits")
     @classmethod
@@ -510,6 +531,17 @@ def load(raw: Mapping[str, str], *, listed: str | None = None) -> Settings:
     if found:
         raise SettingsError(found)
     return settings
+
+
+def refuse_haste(settings: Settings, now: datetime) -> None:
+    """Refuse to withdraw a DKIM key while mail with its signature may be under way.
+
+    Raises:
+        SettingsError: it is too early; one line.
+    """
+    problem = rotation.too_early(settings.dkim.rotation, settings.dkim_grace, now)
+    if problem:
+        raise SettingsError([f"dkim.rotation.stage: {problem}"])
 
 
 def _with_listed(values: Mapping[str, Any], listed: str | None) -> dict[str, Any]:

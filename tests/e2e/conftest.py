@@ -33,6 +33,7 @@ LIFE = (
     "test_plan",
     "test_secrets",
     "test_changes",
+    "test_rotation",
     "test_faults",
     "test_doctor",
     "test_destroy",

@@ -17,7 +17,17 @@ from lab.addresses import ACME_DIRECTORY, CAA_ISSUER, CLOUDFLARE_TOKEN, CLOUDFLA
 from lab.demo import PASSWORDS
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = ("Pulumi.yaml", "__main__.py", "model", "components", "templates", "host", "accounts", "toolchain")
+PROGRAM = (
+    "Pulumi.yaml",
+    "__main__.py",
+    "model",
+    "components",
+    "templates",
+    "host",
+    "accounts",
+    "rotation",
+    "toolchain",
+)
 _TIMEOUT_SECONDS = 400
 
 
@@ -117,6 +127,10 @@ class Stack:
     def mailbox(self, *options: str, stdin: str = "") -> Run:
         """Run what `make mailbox` runs, on this stack; a password travels by stdin."""
         return self._run([sys.executable, "-m", "accounts", "--stack", self.name, *options], stdin)
+
+    def rotate(self, *options: str) -> Run:
+        """Run what `make rotate` runs, on this stack."""
+        return self._run([sys.executable, "-m", "rotation", "--stack", self.name, *options], "")
 
     def pulumi(self, *arguments: str, stack: bool = False, stdin: str = "", **variables: str) -> Run:
         """Run the pulumi command without a terminal."""

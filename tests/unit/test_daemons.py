@@ -261,7 +261,7 @@ def test_both_signing_tables_name_one_key() -> None:
     key, where = parameters(text(files, "/etc/opendkim/KeyTable")).popitem()
     assert parameters(text(files, "/etc/opendkim/SigningTable")) == {"*@example.com": key}
     assert key == "2026a._domainkey.example.com"
-    assert where == f"example.com:2026a:{opendkim.private_key_path(made.served[0])}"
+    assert where == f"example.com:2026a:{opendkim.private_key_path(made.served[0], '2026a')}"
 
 
 def test_what_is_oversigned_is_signed() -> None:
@@ -274,7 +274,7 @@ def test_what_is_oversigned_is_signed() -> None:
 
 
 def test_each_selector_has_a_key_file_of_its_own() -> None:
-    assert opendkim.private_key_path(settings().served[0]) == "/etc/dkimkeys/example.com.mail.private"
+    assert opendkim.private_key_path(settings().served[0], "mail") == "/etc/dkimkeys/example.com.mail.private"
 
 
 def test_only_programs_are_executable() -> None:

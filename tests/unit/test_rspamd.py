@@ -151,7 +151,11 @@ def test_rspamd_signs_only_when_it_is_the_signer() -> None:
     assert re.findall(r'selector = "(.*?)"', signing) == ["mail", "mail-ed25519", "s2", "s2-ed25519"]
     paths = re.findall(r'path = "(.*?)"', signing)
     assert len(set(paths)) == 4
-    assert paths == [path for keys in map(rspamd.signing_keys, made.served) for path in (keys.rsa, keys.ed25519)]
+    assert paths == [
+        path
+        for keys in (rspamd.signing_keys(domain, domain.selector) for domain in made.served)
+        for path in (keys.rsa, keys.ed25519)
+    ]
     assert "DKIM_SIGNED" in text(made, "settings.conf")
     assert not [file.path for file in rspamd.files(settings()) if file.path.endswith("dkim_signing.conf")]
 
