@@ -82,8 +82,7 @@ mailbox: ## add or change one: ADDRESS=alice@example.com STACK=dev [NAME= QUOTA=
 .PHONY: rotate
 rotate: ## the DKIM keys one stage on; then `pulumi up`: STACK=dev [START=yes before it is due]; docs/operations.md
 	@$(TOOLCHAIN) tools >/dev/null
-	@if [ -f .lab/env ] && [ '$(STACK)' = dev ]; then source .lab/env; fi; \
-	PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m rotation --stack '$(STACK)' $(if $(START),--start)
+	@$(call on_stack,rotation) $(if $(START),--start)
 
 .PHONY: doctor
 doctor: ## what the world sees of it: STACK=dev [OPTIONS='--account alice@example.com']; docs/doctor.md
