@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from mailhostctl import facts, generations
@@ -83,7 +84,9 @@ def _strangers(asked: dict[str, Any], listeners: list[dict[str, Any]]) -> str:
 def _unreached(attempts: list[dict[str, str]]) -> str:
     """Why no mail would leave: for an address family, no server greeted."""
     greeted = {attempt["family"] for attempt in attempts if attempt["greeting"].startswith("220")}
-    silent = [attempt for attempt in attempts if attempt["family"] not in greeted]
+    silent = sorted(
+        (attempt for attempt in attempts if attempt["family"] not in greeted), key=itemgetter("host", "family")
+    )
     return "; ".join(
         f"{attempt['host']} over {attempt['family']}: {attempt['greeting'] or attempt['error']}" for attempt in silent
     )

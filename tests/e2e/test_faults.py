@@ -151,11 +151,13 @@ def test_a_machine_that_reaches_no_mail_server_is_left_as_it_is(host: Host) -> N
     before = host.stack.settings()
     generation = host.run("cat", "/var/lib/mailhost/postfix/current")
     host.stack.configure({"preflight": {"mailServers": ["nobody.outside.example"]}, "messageSizeLimit": 20_000_000})
-    stopped = host.stack.up()
+    try:
+        stopped = host.stack.up()
+    finally:
+        host.stack.restore(before)
     assert stopped.code != 0
     assert "this machine cannot become a mail host; nothing was changed" in stopped.output
     assert "host.port25: nobody.outside.example over IPv4: " in stopped.output
     assert "Ask the hosting company to open outgoing port 25" in stopped.output
     assert host.run("cat", "/var/lib/mailhost/postfix/current") == generation
-    host.stack.restore(before)
     host.stack.up().must_pass()
