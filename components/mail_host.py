@@ -150,40 +150,19 @@ class MailHost(pulumi.ComponentResource):
             last = ban.staged
         served: list[pulumi.Resource] = []
         if settings.web:
-            web_visible = DnsWait(
-                f"{name}-web-visible",
-                DnsWaitArgs(
-                    host=remote,
-                    records=[name for domain in domains.values() for name in domain.names],
-                    after=[dkim_visible.visible],
-                ),
+            nginx = _web(
+                name,
+                services.after(last),
                 child,
-            )
-            web_certificates = WebCertificates(
-                f"{name}-web-certificates",
-                WebCertificatesArgs(host=services, after=[web_visible.visible, certificate.issued, postfix.applied]),
-                child,
-            )
-            nginx = Nginx(
-                f"{name}-nginx",
-                NginxArgs(host=services.after(last), certificates=web_certificates.issued),
-                child,
+                names=[record for domain in domains.values() for record in domain.names],
+                turn=dkim_visible.visible,
+                works=[certificate.issued, postfix.applied],
             )
             served = [nginx.applied]
             finished += served
             last = nginx.staged
         finished += [record for domain in domains.values() for record in domain.invite([postfix.applied], served)]
-        if settings.metrics.enabled:
-            metrics = Metrics(
-                f"{name}-metrics",
-                MetricsArgs(host=services.after(last), after=[postfix.applied]),
-                child,
-            )
-            finished.append(metrics.applied)
-            last = metrics.staged
-        if settings.metrics.digest:
-            digest = Digest(f"{name}-digest", MetricsArgs(host=services.after(last), after=[postfix.applied]), child)
-            finished.append(digest.applied)
+        finished += _watched(name, services.after(last), [postfix.applied], child)
         command(
             f"{name}-check",
             remote,
@@ -241,6 +220,40 @@ def _asked_by_postfix(
         )
         asked.append(opendkim.applied)
     return asked
+
+
+def _web(
+    name: str,
+    services: ServiceHost,
+    opts: pulumi.ResourceOptions,
+    *,
+    names: Sequence[Published],
+    turn: pulumi.Resource,
+    works: Sequence[pulumi.Resource],
+) -> Nginx:
+    """Create the web server: `names` are waited for once `turn` is done, and certified once mail `works`."""
+    visible = DnsWait(
+        f"{name}-web-visible", DnsWaitArgs(host=services.remote, records=names, after=[turn]), opts
+    ).visible
+    issued = WebCertificates(
+        f"{name}-web-certificates", WebCertificatesArgs(host=services, after=[visible, *works]), opts
+    ).issued
+    return Nginx(f"{name}-nginx", NginxArgs(host=services, certificates=issued), opts)
+
+
+def _watched(
+    name: str, services: ServiceHost, after: Sequence[pulumi.Resource], opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    """Create what tells how the host is, once `after` is done."""
+    done: list[pulumi.Resource] = []
+    if services.settings.metrics.enabled:
+        metrics = Metrics(f"{name}-metrics", MetricsArgs(host=services, after=after), opts)
+        done.append(metrics.applied)
+        services = services.after(metrics.staged)
+    if services.settings.metrics.digest:
+        digest = Digest(f"{name}-digest", MetricsArgs(host=services, after=after), opts)
+        done.append(digest.applied)
+    return done
 
 
 def _rotation(
