@@ -151,6 +151,10 @@ def test_mx_has_a_priority_and_a_target(client: Any, zone: str, lab: Lab) -> Non
     made = client.dns.records.create(zone_id=zone, name=ZONE, type="MX", ttl=300, content=HOST, priority=10)
     assert (made.content, made.priority) == (HOST, 10)
     assert lab.powerdns.contents(ZONE, "MX") == [f"10 {HOST}."]
+    # A null MX (RFC 7505) keeps its dot, which every other content loses.
+    made = client.dns.records.edit(dns_record_id=made.id, zone_id=zone, name=ZONE, type="MX", ttl=300, content=".")
+    assert made.content == "."
+    assert lab.powerdns.contents(ZONE, "MX") == ["10 ."]
 
 
 @pytest.mark.parametrize(

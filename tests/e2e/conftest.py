@@ -29,6 +29,7 @@ LIFE = (
     "test_caa",
     "test_metrics",
     "test_zone",
+    "test_policies",
     "test_reports",
     "test_plan",
     "test_secrets",

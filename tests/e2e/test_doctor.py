@@ -226,6 +226,12 @@ def test_a_second_dmarc_record(host: Host) -> None:
         assert set(look(host).not_well()) == {"dns.dmarc"}
 
 
+def test_a_second_record_for_reports_on_tls(host: Host) -> None:
+    record = {"type": "TXT", "content": '"v=TLSRPTv1; rua=mailto:old@example.net"'}
+    with added(host, name=f"_smtp._tls.{host.machine.domain}", **record):
+        assert set(look(host).not_well()) == {"dns.tls-rpt"}
+
+
 def test_a_tlsa_record_of_another_key(host: Host) -> None:
     name = f"_25._tcp.{host.machine.hostname}"
     with served(host.machine.domain, dns.record(name, "TLSA", [f"3 1 1 {'ab' * 32}"])):
