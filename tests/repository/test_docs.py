@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from doctor.expected import of_settings
+from model.policies import permission_name
+from model.records import tlsa_name
 from tests.graph.conftest import CONFIG
 from tests.graph.harness import Graph, run
+from tests.unit.samples import settings
 
 CLONE = Path(__file__).parents[2]
 DOCUMENTS = sorted([*CLONE.glob("*.md"), *(CLONE / "docs").rglob("*.md")])
@@ -108,6 +112,18 @@ def test_every_message_in_operations_is_one_of_ours() -> None:
     for message in messages:
         parts = [part.strip() for part in message.split("…")]
         assert any(all(part in source for part in parts) for source in code), message
+
+
+def test_every_record_is_explained() -> None:
+    text = " ".join((CLONE / "docs" / "deliverability.md").read_text(encoding="utf-8").split())
+    made = settings(
+        ipv6="2001:db8:113::13",
+        domains={"example.com": {"bimi": {"logo": "https://example.com/logo.svg"}}, "parked.example": {"mail": "none"}},
+    )
+    published = {(record.name, record.type) for record in of_settings(made)}
+    published |= {("mail._domainkey.example.com", "TXT"), ("mail.example.com", "CAA"), (tlsa_name(made), "TLSA")}
+    published |= {(permission_name("example.org", "example.com"), "TXT")}
+    assert [f"{name} {kind}" for name, kind in sorted(published) if f"`{name} {kind}" not in text] == []
 
 
 def test_every_setting_that_a_command_sets_exists() -> None:
