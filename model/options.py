@@ -259,7 +259,8 @@ class DomainSpf(Model):
 
     def over(self, usual: Spf) -> Spf:
         """Return what holds for the domain."""
-        return usual.model_copy(update=self.model_dump(exclude_none=True))
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        return usual.model_copy(update={name: value for name, value in own.items() if value is not None})
 
 
 class Dmarc(Model):

@@ -80,6 +80,8 @@ def permission_name(domain: str, receiver: str) -> str:
 
 def needs_permission(domain: str, receiver: str) -> bool:
     """Tell whether reporters look for that record: only where the two have different owners (RFC 7489 §7.1)."""
+    if domain == receiver:
+        return False
     # The list of public suffixes is long, and an owner's domain has two labels at least.
     alike = domain.split(".")[-2:] == receiver.split(".")[-2:]
     return not alike or syntax.organizational_domain(domain) != syntax.organizational_domain(receiver)

@@ -140,11 +140,14 @@ def bimi(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
 
 def permissions(settings: Settings, domain: ServedDomain) -> tuple[Record, ...]:
     """Return by which records the domain takes DMARC reports about others of this stack (RFC 7489 §7.1)."""
-    return tuple(
-        _record(settings, f"reports-{other}", policies.permission_name(other, host), "TXT", quoted(policies.PERMISSION))
-        for other, host in _permissions(settings)
-        if _home(settings, host) == domain.name
-    )
+    text = quoted(policies.PERMISSION)
+    made = []
+    for other, host in _permissions(settings):
+        if _inside(host, domain.name) and _home(settings, host) == domain.name:
+            below = host.removesuffix(domain.name).rstrip(".")
+            key = f"reports-{other}" + (f"-{below}" if below else "")
+            made.append(_record(settings, key, policies.permission_name(other, host), "TXT", text))
+    return tuple(made)
 
 
 def permissions_to_ask_for(settings: Settings) -> tuple[str, ...]:
@@ -163,8 +166,11 @@ def _permissions(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _home(settings: Settings, host: str) -> str:
     """Return the domain of this stack in whose zone a host lies; nothing if in none."""
-    zones = [domain.name for domain in settings.served if host == domain.name or host.endswith(f".{domain.name}")]
-    return max(zones, key=len, default="")
+    return max((domain.name for domain in settings.served if _inside(host, domain.name)), key=len, default="")
+
+
+def _inside(host: str, domain: str) -> bool:
+    return host == domain or host.endswith(f".{domain}")
 
 
 def dkim(settings: Settings, domain: ServedDomain, public_key_pem: str) -> Record:

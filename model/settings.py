@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -219,13 +220,13 @@ class Settings(options.Model):
     message_size_limit: Annotated[int, Field(ge=1_048_576, le=1_073_741_824)] = 52_428_800
     """Largest message accepted, in bytes, as sent on the wire (attachments grow by a third)."""
 
-    @property
+    @cached_property
     def served(self) -> tuple[ServedDomain, ...]:
         """Every domain this host serves: the first one first, the others by name."""
         others = sorted(name for name, own in self.domains.items() if name != self.domain and not own.silent)
         return tuple(self._served_domain(name) for name in (self.domain, *others))
 
-    @property
+    @cached_property
     def silent(self) -> tuple[SilentDomain, ...]:
         """Every domain without mail, by name."""
         return tuple(

@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _arriving(settings: Settings) -> str:
+def arriving(settings: Settings) -> str:
     """Return the mailbox that gets the first domain's reports; the postmaster's where none of the host's is named."""
     named = (address.rpartition("@") for address in settings.served[0].reports)
     boxes = (f"{local.partition('+')[0]}@{domain}" for local, _, domain in named)
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         stack = read(given.stack, given.cwd, timeout=_PULUMI_SECONDS)
-        mailbox = given.mailbox or _arriving(stack.settings)
+        mailbox = given.mailbox or arriving(stack.settings)
         mails = mail.fetch(stack.settings, mailbox, given.days, timeout=_SSH_SECONDS)
     except (StackError, mail.FetchError) as error:
         print(f"reports: {error}", file=sys.stderr)

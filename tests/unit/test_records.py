@@ -89,6 +89,11 @@ def test_reports_on_tls_can_be_switched_off() -> None:
     [
         ([], [], []),
         (["alice@example.com"], ["example.org._report._dmarc.example.com"], []),
+        (
+            ["alice@example.com", "d@lists.example.com"],
+            ["example.org._report._dmarc.example.com", "example.org._report._dmarc.lists.example.com"],
+            [],
+        ),
         # Below a domain of ours, and below none: each domain needs a record, the owner's own does not.
         (["d@lists.example.com"], ["example.org._report._dmarc.lists.example.com"], []),
         (
@@ -109,6 +114,7 @@ def test_reports_to_another_domain_need_its_permission(
     made = settings(domains={"example.org": {}}, reports={"addresses": addresses})
     found = [record for domain in made.served for record in records.permissions(made, domain)]
     assert [record.name for record in found] == published
+    assert len({record.key for record in found}) == len(found)
     assert {record.content for record in found} <= {'"v=DMARC1;"'}
     assert [*records.permissions_to_ask_for(made)] == to_ask_for
 
