@@ -65,8 +65,7 @@ class MailHost(pulumi.ComponentResource):
             domain.name: MailDomain(f"{name}-{domain.name}", MailDomainArgs(settings=settings, domain=domain), child)
             for domain in settings.served
         }
-        for silent in settings.silent:
-            SilentMailDomain(f"{name}-{silent.name}", SilentMailDomainArgs(settings=settings, domain=silent), child)
+        _without_a_host(name, settings, child)
         addresses = DnsRecords(
             f"{name}-address",
             DnsRecordsArgs(zone_id=domains[settings.domain].zone_id, records=records.address(settings)),
@@ -176,12 +175,18 @@ class MailHost(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=finished),
         )
 
-        unasked = records.permissions_to_ask_for(settings)
-        if unasked and pulumi.runtime.is_dry_run():
-            pulumi.log.warn(policies.permission_advice(unasked), self)
         foreign.judged()
         self.hostname = settings.hostname
         self.register_outputs({"hostname": self.hostname, "dkim": self.dkim})
+
+
+def _without_a_host(name: str, settings: Settings, opts: pulumi.ResourceOptions) -> None:
+    """Create the domains without mail, and say in a preview what only others can publish."""
+    for domain in settings.silent:
+        SilentMailDomain(f"{name}-{domain.name}", SilentMailDomainArgs(settings=settings, domain=domain), opts)
+    unasked = records.permissions_to_ask_for(settings)
+    if unasked and pulumi.runtime.is_dry_run():
+        pulumi.log.warn(policies.permission_advice(unasked), opts.parent)
 
 
 def _asked_by_postfix(

@@ -330,7 +330,7 @@ class Firewall(Model):
 
 
 class Bimi(Model):
-    """The logo that mail programs may show beside the domain's mail (BIMI, <https://bimigroup.org/>)."""
+    """The logo mail programs may show beside a domain's mail (draft-brand-indicators-for-message-identification)."""
 
     logo: Annotated[str, AfterValidator(partial(_document, suffix=".svg"))] = ""
     """https:// address of the logo, an SVG file of the profile Tiny PS. Without one there is no BIMI record; with one,

@@ -33,6 +33,18 @@ CASES: dict[str, dict[str, object]] = {
         "dns": {"ttl": 300, "apex": False},
         "dkim": {"selector": "2026a"},
         "dmarc": {"policy": "reject"},
+        "spf": {
+            "include": ["_spf.newsletter.example"],
+            "addresses": ["192.0.2.128/25", "2001:db8:7::/48"],
+            "all": "~all",
+        },
+        "reports": {"addresses": ["zoe+dmarc@example.org", "org@reports.example"]},
+        "domains": {
+            "example.org": {
+                "bimi": {"logo": "https://example.org/logo.svg", "certificate": "https://example.org/logo.pem"}
+            },
+            "parked.example": {"mail": "none"},
+        },
         "acme": {"staging": True, "contact": "ops@example.net"},
         "services": {"imap": False, "pop3": False, "pop3s": False, "submission": False},
         "clientSetup": {"enabled": False},

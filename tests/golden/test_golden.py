@@ -68,6 +68,7 @@ def rendered(made: Settings) -> dict[str, str]:
     for domain in made.served:
         zone += [*records.early(made, domain), records.dkim(made, domain, PUBLIC_KEY)]
         zone += [*records.invitation(made, domain), *records.promise(made, domain)]
+    zone += [record for domain in made.silent for record in records.silent(made, domain)]
     found["host.txt"] = "\n".join(
         [
             *(f"package {name}" for name in packages.packages(made)),
