@@ -63,5 +63,6 @@ def test_all_records_are_answered_by_the_zone(host: Host) -> None:
     assert ask(f"mail._domainkey.{domain}", "TXT").startswith("v=DKIM1;")
 
 
-def test_the_host_name_is_the_only_output(host: Host) -> None:
-    assert host.stack.outputs() == {"hostname": f"mail.{host.machine.domain}"}
+def test_the_outputs_are_the_host_name_and_where_the_keys_stand(host: Host) -> None:
+    keys = {"generation": 1, "stage": "settled", "selectors": {"mail": "signs"}, "since": ""}
+    assert host.stack.outputs() == {"hostname": f"mail.{host.machine.domain}", "dkim": keys}
