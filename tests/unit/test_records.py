@@ -163,6 +163,20 @@ def test_a_domain_without_mail_says_so() -> None:
     assert records.silent(made, made.silent[0])[0].priority == 0
 
 
+def test_a_domain_without_mail_may_be_named_as_a_sender() -> None:
+    made = settings(domains={"parked.example": {"mail": "none"}}, spf={"include": ["parked.example"]})
+    assert "include:parked.example" in records.spf(made, made.served[0]).content
+    assert records.silent(made, made.silent[0])[1].content == '"v=spf1 -all"'
+
+
+def test_a_permission_is_published_in_the_closest_zone() -> None:
+    made = settings(
+        domains={"example.org": {"reports": ["postmaster@lists.example.com"]}, "lists.example.com": {}},
+    )
+    found = {domain.name: len(records.permissions(made, domain)) for domain in made.served}
+    assert found == {"example.com": 0, "example.org": 0, "lists.example.com": 1}
+
+
 def test_others_hear_of_forged_mail_where_reports_go() -> None:
     made = settings(domains={"parked.example": {"mail": "none"}}, reports={"addresses": ["alice@example.com"]})
     assert records.silent(made, made.silent[0])[-1].content == '"v=DMARC1; p=reject; rua=mailto:alice@example.com"'

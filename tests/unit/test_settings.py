@@ -239,6 +239,10 @@ def test_accepted(changes: dict[str, object], path: str, expected: object) -> No
             {"domains": {"example.org": SILENT}, "reports": {"addresses": ["d@example.org"]}},
             "reports.addresses: goes to d@example.org, and example.org has mail none",
         ),
+        (
+            {"domains": {"autoconfig.example.com": SILENT}},
+            "clientSetup: needs autoconfig.example.com for mail programs",
+        ),
         ({"domains": {"example.org": {"mail": "no"}}}, "domains.example.org.mail: 'no' is not supported"),
         # acme
         (
