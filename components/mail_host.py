@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pulumi
 
@@ -287,5 +288,15 @@ def _rotation(
     stated = rotation.stated(stage, services.settings.served)
     # A resource's name is known when it is as it shall be: an update that fails leaves the former output.
     return pulumi.Output.all(since, *(resource.urn for resource in done)).apply(
-        lambda known: {**stated, "since": known[0]}
+        lambda known: _said(
+            {**stated, "since": known[0], **rotation.ahead(stage, services.settings.dkim_grace, known[0])}
+        )
     )
+
+
+def _said(dkim: Mapping[str, object]) -> Mapping[str, object]:
+    # Today's date decides on a word to the operator only: the plan is the same on every day.
+    late = rotation.overdue(dkim, datetime.now(UTC))
+    if late:
+        pulumi.log.warn(f"dkim.rotation: {late}; `make rotate`, then `pulumi up`")
+    return dkim

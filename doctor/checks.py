@@ -63,6 +63,12 @@ DKIM: Final = _stops(
     "A signature that does not verify is worse than none.",
     UP,
 )
+ROTATION: Final = _warns(
+    "dns.dkim-rotation",
+    "the DKIM keys are at the stage the settings say, and the next one is not overdue",
+    "A key that somebody has copied signs until it is withdrawn.",
+    "`make rotate`, then `pulumi up`.",
+)
 DMARC: Final = _stops(
     "dns.dmarc",
     "one DMARC record that receivers can read",
@@ -293,7 +299,8 @@ ZONE_DELEGATION: Final = _stops(
 
 DOCTOR: Final = (
     DEPLOYED,
-    *(DELEGATION, RECORD, TTL, FOREIGN, SPF, DKIM, DMARC, TLS_REPORTS, PERMISSION, SILENCE, DNSSEC, BOGUS, CAA),
+    *(DELEGATION, RECORD, TTL, FOREIGN, SPF, DKIM, ROTATION, DMARC, TLS_REPORTS, PERMISSION),
+    *(SILENCE, DNSSEC, BOGUS, CAA),
     *(PTR, BLOCKLIST, POLICY_LIST),
     *(DOOR, CLOSED, BANNER, CLEARTEXT, TLS, CHAIN, SAME, DAYS, FLOOR, RELAY, DANE, MTA_STS),
     *(LOGIN, ROUND_TRIP, SIGNED, ALIGNED),

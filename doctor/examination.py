@@ -73,6 +73,8 @@ class _Examination:
         servers = {zone: value if isinstance(value, list) else [] for zone, value in found.items()}
         answers = work.all(dict(self._questions(wanted, servers)))
         yield self._deployed()
+        now = datetime.datetime.now(datetime.UTC)
+        yield judge_names.dkim_rotation(self.stack.name, self._settings.dkim.rotation, self.stack.dkim, now)
         yield from self._records(wanted, servers, answers)
         yield from self._authorities(wanted, answers)
         yield from self._addresses(answers)

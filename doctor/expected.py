@@ -12,7 +12,7 @@ import dns.rdatatype
 import dns.rdtypes.txtbase
 
 from doctor.stack import Published, Stack
-from model import records
+from model import dkim, records
 from model.settings import Settings
 
 _AUTOMATIC: Final = 1
@@ -104,6 +104,20 @@ def of_settings(settings: Settings) -> list[Published]:
             priority=record.priority,
         )
         for record in every
+    ] + [
+        Published(name=name, type="TXT", content=dkim.quoted(dkim.WITHDRAWN), ttl=settings.dns.ttl)
+        for name in _withdrawn(settings)
+    ]
+
+
+def _withdrawn(settings: Settings) -> list[str]:
+    """Name the records of withdrawn DKIM keys."""
+    return [
+        dkim.key_name(selector, domain.name).lower()
+        for domain in settings.served
+        for key in domain.keys
+        if key.state == "withdrawn"
+        for selector in dkim.selectors(key.selector, settings.dkim.signer)
     ]
 
 

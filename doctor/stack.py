@@ -17,6 +17,7 @@ from model.settings import Settings
 
 CLOUDFLARE_API: Final = "https://api.cloudflare.com/client/v4/"
 _RECORD: Final = "cloudflare:index/dnsRecord:DnsRecord"
+_ROOT: Final = "pulumi:pulumi:Stack"
 _PROJECT: Final = "mailhost"
 
 
@@ -47,6 +48,8 @@ class Stack:
     api: str
     """Base URL of Cloudflare's API."""
     token: SecretStr | None
+    dkim: Mapping[str, Any] = field(default_factory=dict)
+    """What the last complete update says of the DKIM keys, see model/rotation.py; nothing if it is older than that."""
 
 
 def read(name: str, folder: Path, *, timeout: float) -> Stack:
@@ -77,6 +80,7 @@ def read(name: str, folder: Path, *, timeout: float) -> Stack:
         published=tuple(published(state)),
         api=values.get("cloudflare:baseUrl") or CLOUDFLARE_API,
         token=SecretStr(token) if token else None,
+        dkim=outputs(state).get("dkim") or {},
     )
 
 
@@ -89,20 +93,28 @@ def _listed(name: str, folder: Path) -> str | None:
         raise StackError(f"{mailbox_file.path(stack, folder).name} cannot be read: {error}") from None
 
 
+def outputs(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an exported state says as a whole."""
+    return next((dict(entry.get("outputs") or {}) for entry in _resources(state) if entry.get("type") == _ROOT), {})
+
+
+def _resources(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return (state.get("deployment") or {}).get("resources") or []
+
+
 def published(state: Mapping[str, Any]) -> list[Published]:
     """Return the DNS records of an exported state."""
-    resources = (state.get("deployment") or {}).get("resources") or []
     found = []
-    for outputs in (entry.get("outputs") or {} for entry in resources if entry.get("type") == _RECORD):
-        priority = outputs.get("priority")
+    for record in (entry.get("outputs") or {} for entry in _resources(state) if entry.get("type") == _RECORD):
+        priority = record.get("priority")
         found.append(
             Published(
-                name=str(outputs.get("name", "")).lower(),
-                type=str(outputs.get("type", "")),
-                content=str(outputs.get("content") or ""),
-                ttl=int(outputs.get("ttl") or 1),
+                name=str(record.get("name", "")).lower(),
+                type=str(record.get("type", "")),
+                content=str(record.get("content") or ""),
+                ttl=int(record.get("ttl") or 1),
                 priority=None if priority is None else int(priority),
-                data=outputs.get("data") or {},
+                data=record.get("data") or {},
             )
         )
     return found

@@ -127,6 +127,30 @@ def stated(rotation: "Rotation", served: Iterable["ServedDomain"]) -> dict[str, 
     }
 
 
+def ahead(rotation: "Rotation", grace: timedelta, since: str) -> dict[str, str]:
+    """Return what comes next and when it may; `since`: when the key that signs began to, empty where nobody noted."""
+    if rotation.stage == "published":
+        return {"next": "the new key signs", "due": "now"}
+    if rotation.stage == "signing":
+        return {"next": "the former key is withdrawn", "due": _later(since, grace)}
+    return {"next": "the next key", "due": _later(since, rotation.every) if rotation.every else "when you say so"}
+
+
+def _later(since: str, wait: timedelta) -> str:
+    return when(datetime.fromisoformat(since) + wait)
+
+
+def overdue(said: Mapping[str, object], now: datetime) -> str:
+    """Say what should have come by now; nothing before its date. `said`: see `ahead`."""
+    try:
+        due_at = datetime.fromisoformat(str(said["due"]))
+    except ValueError:
+        return ""
+    if now < due_at:
+        return ""
+    return f"{said['next']} is due since {said['due']}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Applied:
     """What the outputs of a stack say of its last complete `pulumi up`."""

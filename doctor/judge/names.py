@@ -4,7 +4,8 @@ import base64
 import binascii
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -15,6 +16,8 @@ from doctor.expected import Wanted
 from doctor.finding import Finding, ok, skipped, wrong
 from doctor.observe.names import Answer, Listing, Reverse, Server, Signed
 from doctor.spf import Verdict
+from model import rotation
+from model.options import Rotation
 from model.preflight import Check
 
 _ALONE: Final = ("A", "AAAA", "MX", "CNAME")
@@ -125,6 +128,9 @@ def dnssec(seen: Signed) -> Iterator[Finding]:
 def dkim(name: str, published: Sequence[str], expected: Collection[str]) -> Finding:
     """Judge the key record of one selector (RFC 6376 §3.6.1)."""
     keys = [value for value in published if "p=" in value]
+    own = {tag_list(value).get("p", "") for value in expected}
+    if own == {""}:
+        return _withdrawn(name, keys)
     if not keys:
         return wrong(checks.DKIM, name, "no key", "nothing is published there")
     if len(keys) > 1:
@@ -133,11 +139,32 @@ def dkim(name: str, published: Sequence[str], expected: Collection[str]) -> Find
     problem = _key_problem(tags)
     if problem:
         return wrong(checks.DKIM, name, _short(keys[0]), problem)
-    own = {tag_list(value).get("p") for value in expected}
     if own and tags["p"] not in own:
-        return wrong(checks.DKIM, name, f"p=…{tags['p'][-8:]}", f"the stack's key ends in …{str(next(iter(own)))[-8:]}")
+        return wrong(checks.DKIM, name, f"p=…{tags['p'][-8:]}", f"the stack's key ends in …{next(iter(own))[-8:]}")
     kind = tags.get("k", "rsa")
     return ok(checks.DKIM, name, f"{kind}, {len(tags['p'])} characters" + ("" if own else "; not compared"))
+
+
+def _withdrawn(name: str, keys: Sequence[str]) -> Finding:
+    valid = [key for value in keys if (key := tag_list(value).get("p", ""))]
+    if valid:
+        cause = "the stack has withdrawn this key, and receivers still take its signatures for the domain's"
+        return wrong(checks.DKIM, name, f"p=…{valid[0][-8:]}", cause)
+    return ok(checks.DKIM, name, "withdrawn")
+
+
+def dkim_rotation(stack: str, stated: Rotation, said: Mapping[str, Any], now: datetime) -> Finding:
+    """Judge how far the rotation of the keys is: where the settings say, and in time."""
+    if not said:
+        return skipped(checks.ROTATION, stack, "the last `pulumi up` said nothing of the keys")
+    found = f"generation {said['generation']} {said['stage']}"
+    if (said["generation"], said["stage"]) != (stated.generation, stated.stage):
+        cause = f"the settings say generation {stated.generation} {stated.stage}"
+        return wrong(checks.ROTATION, stack, found, cause, checks.UP)
+    late = rotation.overdue(said, now)
+    if late:
+        return wrong(checks.ROTATION, stack, found, late)
+    return ok(checks.ROTATION, stack, f"{found}; {said.get('next')}: {said.get('due')}")
 
 
 def _key_problem(tags: dict[str, str]) -> str:

@@ -15,6 +15,7 @@ from doctor.observe.host import Facts
 from doctor.observe.mailbox import Login
 from doctor.observe.names import Answer, Reverse, Server
 from doctor.spf import Verdict
+from model.options import Rotation
 from model.preflight import Check, needed_memory
 from tests.doctor import seen
 from tests.unit.samples import settings
@@ -99,6 +100,11 @@ def trip(**changes: object) -> Found:
     return lambda: mailbox.round_trip("alice@example.com", seen.trip(**changes), policies)
 
 
+def rotation(stage: str, due: str, *, generation: int = 1) -> Found:
+    said = {"generation": 1, "stage": stage, "next": "the next key", "due": due}
+    return lambda: names.dkim_rotation("prod", Rotation(generation=generation), said, seen.NOW)
+
+
 PERMISSION = "example.com._report._dmarc.reports.example"
 GOOD = seen.answer(f"10 {seen.HOSTNAME}.")
 POLICY = f"version: STSv1\nmode: enforce\nmx: {seen.HOSTNAME}\nmax_age: 604800\n"
@@ -140,6 +146,21 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
         lambda: names.dkim("mail._domainkey.example.com", ["v=DKIM1; p="], {KEY}),
         checks.DKIM,
         "withdrawn",
+    ),
+    "a withdrawn DKIM key that is still there": (
+        lambda: names.dkim("mail._domainkey.example.com", [KEY], {"v=DKIM1; p="}),
+        checks.DKIM,
+        "still take its signatures",
+    ),
+    "a rotation that was cut off": (
+        rotation("settled", "2027-05-22T00:00:00Z", generation=2),
+        checks.ROTATION,
+        "the settings say generation 2 settled",
+    ),
+    "a DKIM key that is due": (
+        rotation("settled", "2026-11-21T00:00:00Z"),
+        checks.ROTATION,
+        "the next key is due since 2026-11-21T00:00:00Z",
     ),
     "no DMARC record": (lambda: names.dmarc("example.com", ["v=spf1 -all"]), checks.DMARC, "no DMARC record"),
     "two DMARC records": (

@@ -56,6 +56,12 @@ def test_an_ed25519_key_is_read_as_such() -> None:
     assert "32 octets" in names.dkim(NAME, [short], {short}).cause
 
 
+@pytest.mark.parametrize("published", [["v=DKIM1; p="], []])
+def test_a_key_the_stack_has_withdrawn_is_well_without_one(published: list[str]) -> None:
+    finding = names.dkim(NAME, published, {"v=DKIM1; p="})
+    assert (finding.state, finding.found) == (State.OK, "withdrawn")
+
+
 def test_blocklists_are_asked_backwards() -> None:
     # RFC 5782 §2.1 and §2.4
     own, test, control = listing_names("203.0.113.13", "zen.spamhaus.org")

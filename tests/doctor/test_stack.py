@@ -43,6 +43,21 @@ def test_the_state_adds_what_settings_cannot_know() -> None:
     assert found.ttl == 300  # Cloudflare's automatic
 
 
+def test_a_withdrawn_key_is_known_from_the_settings() -> None:
+    rotated = {"dkim": {"rotation": {"generation": 2, "since": "2026-11-23T04:00:00Z"}}}
+    left = Published(name="mail._domainkey.example.com", type="TXT", content='"v=DKIM1; p=abc"', ttl=300)
+    (found,) = [record for record in expected.wanted(of(left, **rotated)) if record.name == left.name]
+    assert found.values == {"v=DKIM1; p="}
+    assert f"{left.name} TXT" in expected.undeployed(of(left, **rotated))
+
+
+def test_what_the_outputs_say_of_the_keys_is_read() -> None:
+    said = {"generation": 2, "stage": "signing"}
+    root = {"type": "pulumi:pulumi:Stack", "outputs": {"hostname": "mail.example.com", "dkim": said}}
+    assert stack.outputs({"deployment": {"resources": [root]}})["dkim"] == said
+    assert stack.outputs({}) == {}
+
+
 def test_a_domain_without_mail_shows_that_and_nothing_else() -> None:
     silent = {"domains": {"parked.example": {"mail": "none"}}}
     found = [record for record in expected.wanted(deployed(**silent)) if record.zone == "parked.example"]

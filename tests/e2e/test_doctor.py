@@ -188,7 +188,9 @@ def test_a_blocklist_that_refuses_the_resolver_is_no_listing(host: Host) -> None
 
 
 def test_a_key_changed_in_dns(host: Host) -> None:
-    name = f"mail._domainkey.{host.machine.domain}"
+    selectors = host.stack.outputs()["dkim"]["selectors"]
+    (selector,) = [selector for selector, state in selectors.items() if state == "signs"]
+    name = f"{selector}._domainkey.{host.machine.domain}"
     with changed(host, name, "TXT", content='"v=DKIM1; k=rsa; p=MIIB"'):
         seen = look_as_alice(host).not_well()
     assert set(seen) == {"dns.record", "dns.dkim", "mail.dkim", "mail.dmarc"}

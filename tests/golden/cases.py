@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, object]] = {
             "postmaster@example.org": _ARGON2ID,
         },
         "dns": {"ttl": 300, "apex": False},
-        "dkim": {"selector": "2026a"},
+        "dkim": {"selector": "2026a", "rotation": {"generation": 2, "stage": "signing"}},
         "dmarc": {"policy": "reject"},
         "spf": {
             "include": ["_spf.newsletter.example"],

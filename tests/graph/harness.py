@@ -26,7 +26,11 @@ ROOT = Path(__file__).parents[2]
 _SECRET_KEY = "4dabf18193072939515e22adb298388d"  # noqa: S105 because it is the SDK's marker of a secret, not one
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 because it is the SDK's marker of a secret, not one
 
-_SAID = {"tlsa-keys": "A1\nB2\n", "acme-account": "ca.example\nhttps://ca.example/acct/1\n"}
+_SAID = {
+    "date --utc": "2026-11-23T04:00:00Z\n",
+    "tlsa-keys": "A1\nB2\n",
+    "acme-account": "ca.example\nhttps://ca.example/acct/1\n",
+}
 """What the host answers, by a word of the command."""
 PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nnot a key, but as secret as one\n-----END RSA PRIVATE KEY-----\n"
 ED25519_SEED = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="

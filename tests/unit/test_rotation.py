@@ -48,6 +48,24 @@ def test_a_contradiction_is_one_line(stated: dict[str, object], said: str) -> No
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("stated", "due"),
+    [
+        ({}, "when you say so"),
+        ({"every": "180d"}, "2027-05-22T04:00:00Z"),
+        ({"generation": 2, "stage": "published"}, "now"),
+        ({"generation": 2, "stage": "signing"}, "2026-11-30T04:00:00Z"),
+    ],
+)
+def test_the_outputs_say_when_the_next_stage_is_due(stated: dict[str, object], due: str) -> None:
+    made = settings(dkim={"rotation": stated})
+    said = rotation.ahead(made.dkim.rotation, made.dkim_grace, rotation.when(SINCE))
+    assert said["due"] == due
+    late = rotation.overdue(said, SINCE + timedelta(days=180))
+    assert late == (f"{said['next']} is due since {due}" if due.startswith("20") else "")
+    assert rotation.overdue(said, SINCE) == ""
+
+
 def test_withdrawing_before_the_grace_is_over_is_refused_in_one_line() -> None:
     made = settings(dkim={"rotation": {"generation": 2, "since": "2026-11-23T04:00:00Z"}})
     assert made.dkim_grace == timedelta(days=7)
