@@ -64,5 +64,12 @@ def test_all_records_are_answered_by_the_zone(host: Host) -> None:
 
 
 def test_the_outputs_are_the_host_name_and_where_the_keys_stand(host: Host) -> None:
-    keys = {"generation": 1, "stage": "settled", "selectors": {"mail": "signs"}, "since": ""}
+    keys = {
+        "generation": 1,
+        "stage": "settled",
+        "selectors": {"mail": "signs"},
+        "since": "",
+        "next": "the next key",
+        "due": "when you say so",
+    }
     assert host.stack.outputs() == {"hostname": f"mail.{host.machine.domain}", "dkim": keys}
