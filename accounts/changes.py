@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from accounts import passwords
 from accounts.errors import AccountsError
-from model import settings, syntax
+from model import mailboxes, syntax
 
 _REQUIRED: Final = "address"
 _COLUMNS: Final = (_REQUIRED, "password", "hash", "name", "quota", "enabled")
@@ -59,7 +59,7 @@ def check(change: Change) -> None:
     Raises:
         ValueError: every problem, one per line.
     """
-    settings.mailbox(change.address, {**change.fields, "password": change.hash or _PLACEHOLDER})
+    mailboxes.mailbox(change.address, {**change.fields, "password": change.hash or _PLACEHOLDER})
 
 
 def read_csv(file: Path, existing: Collection[str], served: Collection[str]) -> list[Change]:

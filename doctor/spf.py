@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from model.options import SPF_LOOKUPS
+from model.values import SPF_LOOKUPS
 
 LOOKUP_LIMIT: Final = SPF_LOOKUPS
 VOID_LIMIT: Final = 2

@@ -4,7 +4,6 @@
 from them. Values of secrets are SecretStr and never appear in an error.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,78 +13,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from model import constants, mailbox_file, options, policies, problems, rotation, routes, syntax
-from model.options import Address, Domain, Hostname, Mailbox, MailDomain
+from model import constants, mailbox_file, mailboxes, options, policies, problems, rotation, routes, syntax
+from model.options import Mailbox, MailDomain
 from model.platforms import PLATFORMS, Os, Platform
 from model.problems import SettingsError
 from model.rotation import DkimKey
+from model.values import LETS_ENCRYPT_STAGING, Address, Domain, Hostname, PrivateKey
 
 __all__ = ["ServedDomain", "Settings", "SettingsError", "SilentDomain", "load"]
-
-# Hashes as Dovecot stores them, whole: anything else in a mailbox's value is taken for a password in the clear.
-_HASHES = (
-    re.compile(
-        r"\{ARGON2ID\}\$argon2id\$v=19\$m=(?P<memory>[0-9]{1,7}),t=[0-9]{1,3},p=[0-9]{1,3}\$[A-Za-z0-9+/]{8,88}\$[A-Za-z0-9+/]{16,88}"
-    ),
-    re.compile(r"\{BLF-CRYPT\}\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[A-Za-z0-9./]{53}"),
-)
-# KiB. Dovecot's auth process may use 256 MiB in all, and a hash that needs as much never matches (tried with 2.3, 2.4).
-_MOST_MEMORY = 131_072
-_HASH_FIX = "`make mailbox` asks for a password and stores its hash"
-
-
-def _mailboxes(value: object) -> dict[str, Mailbox]:
-    """Read {address: hash or Mailbox}. Collects every problem; quotes no value, and a key only if it is an address."""
-    if not isinstance(value, Mapping):
-        raise ValueError('must be an object {"address": "password hash"}')  # noqa: TRY004 - pydantic wants ValueError
-    if not value:
-        raise ValueError('is empty; give at least one {"address": "password hash"}')
-    found: list[str] = []
-    boxes: dict[str, Mailbox] = {}
-    for number, (key, given) in enumerate(value.items(), start=1):
-        try:
-            address = syntax.mail_address(str(key))
-        except ValueError as error:
-            label = problems.shown(key) if "@" in str(key) else f"entry {number}"
-            found.append(f"{label} {error}")
-            continue
-        if address in boxes:
-            found.append(f"{address} is listed twice (case does not matter); keep one")
-            continue
-        try:
-            boxes[address] = mailbox(address, given)
-        except ValueError as error:
-            found += str(error).split("\n")
-    if found:
-        raise ValueError("\n".join(found))
-    return boxes
-
-
-def mailbox(address: str, given: object) -> Mailbox:
-    """Read one mailbox: a password hash, or an object with one.
-
-    Raises:
-        ValueError: every problem, one per line; the password is not in it.
-    """
-    try:
-        box = Mailbox.model_validate(given if isinstance(given, Mapping | Mailbox) else {"password": given})
-    except ValidationError as error:
-        # `from None`: what pydantic was given is secret.
-        raise ValueError("\n".join(f"{address}: {line}" for line in problems.describe(error, Mailbox))) from None
-    problem = _hash_problem(box.password.get_secret_value())
-    if problem:
-        raise ValueError(f"the password of {address} {problem}")
-    return box
-
-
-def _hash_problem(text: str) -> str:
-    """Say what is wrong with a password hash, without showing it; nothing when it is right."""
-    hashed = next((match for pattern in _HASHES if (match := pattern.fullmatch(text))), None)
-    if not hashed:
-        return f"is not an ARGON2ID or BLF-CRYPT hash (not shown); {_HASH_FIX}"
-    if int(hashed.groupdict().get("memory", 0)) > _MOST_MEMORY:
-        return f"needs more memory than Dovecot has; make it with m={_MOST_MEMORY} or less"
-    return ""
 
 
 def _names_once(value: object) -> object:
@@ -160,11 +95,11 @@ class Settings(options.Model):
     """The host's public ed25519 SSH key, one line. There is no trust on first use."""
     ssh: options.Ssh = options.Ssh.model_construct()
     """How the program reaches the host."""
-    ssh_private_key: Annotated[SecretStr, AfterValidator(options.private_key)] | None = None
+    ssh_private_key: PrivateKey | None = None
     """Private SSH key (secret); default: the SSH agent."""
     domains: Annotated[Mapping[Domain, MailDomain], BeforeValidator(_names_once)] = Field(default_factory=dict)
     """Further domains, by name, and what differs for one (the first domain may be named here too)."""
-    mailboxes: Annotated[Mapping[str, Mailbox], BeforeValidator(_mailboxes)]
+    mailboxes: Annotated[Mapping[str, Mailbox], BeforeValidator(mailboxes.read)]
     """The mailboxes by address: a password hash (secret), {ARGON2ID}… or {BLF-CRYPT}…, or an object with a password."""
     mailboxes_key: SecretStr | None = None
     """Key (secret) of the mailbox file mailboxes.<stack>.json, which `make mailbox` makes for a list."""
@@ -480,9 +415,9 @@ class Settings(options.Model):
     @field_validator("acme")
     @classmethod
     def _acme_defaults(cls, acme: options.Acme, info: ValidationInfo) -> options.Acme:
-        if acme.staging and "server" in acme.model_fields_set and acme.server != options.LETS_ENCRYPT_STAGING:
+        if acme.staging and "server" in acme.model_fields_set and acme.server != LETS_ENCRYPT_STAGING:
             raise ValueError("has both server and staging; staging means Let's Encrypt's own, so leave one out")
-        server = options.LETS_ENCRYPT_STAGING if acme.staging else acme.server
+        server = LETS_ENCRYPT_STAGING if acme.staging else acme.server
         contact = acme.contact or f"postmaster@{info.data.get('domain', 'example.com')}"
         return acme.model_copy(update={"server": server, "contact": contact})
 

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from model.options import LETS_ENCRYPT, LETS_ENCRYPT_STAGING
 from model.settings import SettingsError, load
+from model.values import LETS_ENCRYPT, LETS_ENCRYPT_STAGING
 from tests.unit.samples import ARGON2ID, BCRYPT, HOST_KEY, RAW, raw, settings
 
 RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQC7"
