@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import cloudflare, dns, faults
+from lab import cloudflare, dns, faults, outside
 from lab.addresses import GATEWAY4, OUTSIDE, TLD
 from lab.clients import TIMEOUT_SECONDS, wait_for
 from lab.demo import PASSWORDS
@@ -368,6 +368,43 @@ def test_a_certificate_of_nobodys(host: Host) -> None:
     assert "self-signed" in seen["tls.chain"]
 
 
+def test_no_tls_for_other_servers(host: Host) -> None:
+    with postfix(host, "smtpd_tls_security_level=none"):
+        assert "25 smtp" in look(host).not_well()["tls.offered"]
+
+
+_AGE = """
+import json, pathlib, subprocess
+(entry,) = map(json.loads, subprocess.check_output(["postqueue", "-j"], text=True).splitlines())
+arrived = entry["arrival_time"]
+file = next(pathlib.Path("/var/spool/postfix/deferred").glob("*/" + entry["queue_id"]))
+with file.open("r+b") as opened:  # its name is its inode
+    aged = opened.read().replace(b"%d" % arrived, b"%d" % (arrived - 7200))
+    opened.seek(0)
+    opened.write(aged)
+"""
+"""Make the one mail in the queue two hours older."""
+
+
+def test_a_mail_that_waits_for_hours(host: Host) -> None:
+    rule = ["OUTPUT", "-p", "tcp", "--dport", "25", "-j", "REJECT", "--reject-with", "tcp-reset"]
+    for program in ("iptables", "ip6tables"):
+        host.run(program, "-I", *rule)
+    try:
+        host.run("sendmail", outside.CAROL, content="Subject: it waits\n\nfor hours\n")
+        wait_for(lambda: "refused" in host.run("postqueue", "-j") or None, "a mail that has to wait")
+    finally:
+        for program in ("iptables", "ip6tables"):
+            host.run(program, "-D", *rule)
+    try:
+        host.run("python3", "-c", _AGE)
+        seen = look(host).not_well()
+    finally:
+        host.run("postsuper", "-d", "ALL", "deferred")
+    assert set(seen) == {"host.queue"}
+    assert "refused" in seen["host.queue"]
+
+
 def test_settings_that_were_not_applied(host: Host) -> None:
     with configured(host, dmarc={"policy": "reject"}):
         seen = look(host).not_well()
@@ -411,6 +448,58 @@ def test_preflight_finds_another_release(host: Host) -> None:
     other = "debian12" if host.machine.release == "debian13" else "debian13"
     with configured(host, os=other):
         assert set(look(host, "--preflight").not_well()) == {"host.release"}
+
+
+def test_preflight_finds_a_broken_python(host: Host) -> None:
+    # What Debian's python3-minimal alone would lack.
+    (json,) = host.run("sh", "-c", "ls -d /usr/lib/python3.*/json").split()
+    host.run("mv", json, "/root/json.kept")
+    try:
+        seen = look(host, "--preflight").not_well()
+    finally:
+        host.run("mv", "/root/json.kept", json)
+    assert set(seen) == {"host.python"}
+
+
+def test_preflight_finds_too_little_memory(host: Host) -> None:
+    host.run("sh", "-c", "sed -E 's/^(MemTotal|SwapTotal):.*/\\1: 300000 kB/' /proc/meminfo > /root/meminfo")
+    host.run("mount", "--bind", "/root/meminfo", "/proc/meminfo")
+    try:
+        seen = look(host, "--preflight").not_well()
+    finally:
+        host.run("umount", "/proc/meminfo")
+    assert set(seen) == {"host.memory"}
+
+
+def test_preflight_finds_a_full_disk(host: Host) -> None:
+    # What is written below /var meanwhile has a small disk.
+    layers = "/run/doctor-small"
+    host.run("mkdir", layers)
+    host.run("mount", "-t", "tmpfs", "-o", "size=100M", "small", layers)
+    host.run("mkdir", f"{layers}/upper", f"{layers}/work")
+    options = f"lowerdir=/var,upperdir={layers}/upper,workdir={layers}/work"
+    host.run("mount", "-t", "overlay", "-o", options, "small", "/var")
+    try:
+        seen = look(host, "--preflight").not_well()
+    finally:
+        host.run("umount", "--lazy", "/var", layers)
+        host.run("rmdir", layers)
+    assert set(seen) == {"host.disk"}
+
+
+def test_preflight_finds_a_wrong_clock(host: Host) -> None:
+    # A container has its host's clock: every process that starts meanwhile is told another time.
+    host.run("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "libfaketime")
+    (library,) = host.run("sh", "-c", "dpkg -L libfaketime | grep '/libfaketime.so.1$'").split()
+    host.run("tee", "/etc/faketimerc", content="+10m\n")
+    host.run("tee", "/etc/ld.so.preload", content=f"{library}\n")
+    try:
+        seen = look(host, "--preflight").not_well()
+    finally:
+        host.run("rm", "/etc/ld.so.preload", "/etc/faketimerc")
+        host.run("apt-get", "purge", "--yes", "--quiet", "libfaketime")
+    assert set(seen) == {"host.clock"}
+    assert "+6" in seen["host.clock"]
 
 
 def test_preflight_finds_another_host_key(host: Host) -> None:

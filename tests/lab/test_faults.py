@@ -14,7 +14,8 @@ from lab.addresses import NS1_4, NS2_4, RESOLVER4
 from lab.clients import wait_for
 from tests.lab.test_names import ask, values
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("guest")]
+# One after another: they share a name in DNS.
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("guest"), pytest.mark.xdist_group("faults")]
 
 NAME = "fault.trixie.example"
 
