@@ -68,8 +68,9 @@ def compose(sender: str, recipient: str, subject: str, text: str = "Hello from t
     return message
 
 
-def submit(account: Account, message: EmailMessage, *, port: int, envelope_from: str | None = None) -> None:
-    """Send through the account's own server: port 465 is TLS from the start (RFC 8314), 587 upgrades by STARTTLS.
+@contextmanager
+def submission_session(account: Account, *, port: int) -> Iterator[smtplib.SMTP]:
+    """Log in at the account's own server: port 465 is TLS from the start (RFC 8314), 587 upgrades by STARTTLS.
 
     Raises:
         smtplib.SMTPException: What the server refused, with its code and text.
@@ -79,11 +80,17 @@ def submit(account: Account, message: EmailMessage, *, port: int, envelope_from:
             client: smtplib.SMTP = smtplib.SMTP_SSL(account.host, port, timeout=TIMEOUT_SECONDS, context=account.tls)
         else:
             client = smtplib.SMTP(account.host, port, timeout=TIMEOUT_SECONDS)
-        with client:
-            if port != SUBMISSIONS:
-                client.starttls(context=account.tls)
-            client.login(account.address, account.password)
-            client.send_message(message, from_addr=envelope_from)
+    with client:
+        if port != SUBMISSIONS:
+            client.starttls(context=account.tls)
+        client.login(account.address, account.password)
+        yield client
+
+
+def submit(account: Account, message: EmailMessage, *, port: int, envelope_from: str | None = None) -> None:
+    """Send one mail in a session of its own, see `submission_session`."""
+    with submission_session(account, port=port) as client:
+        client.send_message(message, from_addr=envelope_from)
 
 
 @contextmanager
