@@ -29,6 +29,9 @@ from lab.errors import LabError
 from lab.processes import run
 
 TABLE: Final = "mailhost_lab"
+HARDWARE_ADDRESS: Final = "02:6d:68:00:00:01"
+"""Of the bridge. Without one of its own it takes the lowest of its machines', so that each machine that comes or goes
+may keep all others from the name servers until they ask for the address anew, up to a minute later."""
 _LAB4: Final = ", ".join((*OUTER4, *(machine.ipv4 for machine in MACHINES.values())))
 _LAB6: Final = ", ".join((*OUTER6, *(machine.ipv6 for machine in MACHINES.values())))
 _RULES: Final = f"""
@@ -78,7 +81,7 @@ def up() -> None:
         raise LabError("the kernel has no IPv6, which the lab needs: boot without ipv6.disable=1")
     # Rules first: no guest may ever run without them.
     run(["nft", "-f", "-"], what="loading the lab's packet rules", content=_RULES)
-    lines = [] if _exists() else [f"link add {BRIDGE} type bridge"]
+    lines = [] if _exists() else [f"link add {BRIDGE} address {HARDWARE_ADDRESS} type bridge"]
     # Single addresses and routes, not the whole networks: a machine that (against RFC 5737) uses other addresses of
     # these ranges goes on reaching them.
     lines += [f"addr replace {address}/32 dev {BRIDGE}" for address in OUTER4]

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from lab import machines, paths
-from lab.addresses import MACHINES, OUTSIDE, Machine
+from lab import machines, network, paths
+from lab.addresses import BRIDGE, MACHINES, OUTSIDE, Machine
 from lab.errors import LabError
 
 pytestmark = pytest.mark.lab
@@ -40,3 +41,11 @@ def test_a_machine_boots_without_a_failed_unit(guest: Machine) -> None:
 def test_files_of_a_machine_can_be_read_from_outside_it(guest: Machine) -> None:
     release = (machines.root(guest.name) / "usr/lib/os-release").read_text()
     assert "VERSION_CODENAME=bookworm" in release
+
+
+def test_the_bridge_keeps_its_hardware_address_whichever_machines_run(guest: Machine) -> None:
+    del guest
+    bridge = Path("/sys/class/net", BRIDGE)
+    set_by_hand = "3"  # NET_ADDR_SET, linux/netdevice.h
+    assert (bridge / "address").read_text().strip() == network.HARDWARE_ADDRESS
+    assert (bridge / "addr_assign_type").read_text().strip() == set_by_hand
