@@ -89,7 +89,8 @@ def _why(wanted: Wanted, existing: Existing, host: Host) -> str:
     types = {wanted.type, existing.type}
     why = ""
     if len(types) == 1 and wanted.content is not None and _text(wanted.content) == _text(existing.content):
-        why = "this very record is there already"
+        left = ", left by an update of this stack that was cut off" if existing.comment == host.comment else ""
+        why = f"this very record is there already{left}"
     elif existing.comment == host.comment:
         pass  # an earlier form of ours, which this update withdraws
     elif types == {"CNAME"}:

@@ -62,6 +62,15 @@ def test_a_record_in_the_way_is_found(wanted: tuple[str, str, str], existing: tu
     assert why in conflict.why
 
 
+def test_our_own_record_that_no_state_knows_is_called_that() -> None:
+    mx = (DOMAIN, "MX", "mail.example.com")
+    ours, theirs = found(mx, mx, mark="mailhost prod"), found(mx, mx)
+    assert ours
+    assert theirs
+    assert "left by an update of this stack" in ours.why
+    assert "left by" not in theirs.why
+
+
 @pytest.mark.parametrize(
     ("wanted", "existing", "more"),
     [
