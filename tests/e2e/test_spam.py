@@ -19,6 +19,7 @@ from lab.demo import account
 from tests.e2e.conftest import Host
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+VIRUS = "This mail carries the one virus of the lab."
 LEARN = "/run/rspamd/learn.sock"
 NAMES = ("alice", "bob", "abuse", "postmaster", "root", "mailer-daemon")
 """Addresses that every host has."""
@@ -34,6 +35,14 @@ with smtplib.SMTP(order["host"], 25, timeout=60) as client:
     except smtplib.SMTPResponseException as error:
         code, text = error.smtp_code, error.smtp_error
 print(json.dumps([code, text.decode()]))
+"""
+_PING = """
+import socket
+with socket.socket(socket.AF_UNIX) as client:
+    client.settimeout(30)  # systemd holds the socket until clamd has read its signatures
+    client.connect("/run/clamav/clamd.ctl")
+    client.sendall(b"PING\\n")
+    print(client.recv(16).decode(), end="")
 """
 _ASK = """
 import socket, sys
@@ -214,12 +223,42 @@ def test_the_limits_are_kept_and_named(host: Host) -> None:
         assert send(bob, "alice", "bob") == "sent"
 
 
-def test_rspamd_can_sign_with_both_kinds_of_keys(host: Host) -> None:
+def know_a_virus(host: Host) -> None:
+    """Give clamd one signature in place of the hundreds of megabytes that freshclam would fetch."""
+    folder = "/var/lib/clamav"
+    # What its unit waits for before it starts (ConditionPathExistsGlob=).
+    host.run("mkdir", "--parents", f"{folder}/main.inc", f"{folder}/daily.inc")
+    host.run("tee", f"{folder}/lab.ndb", content=f"Lab.Virus:0:*:{VIRUS.encode().hex()}\n")
+    host.run("systemctl", "restart", "clamav-daemon.service")
+    assert host.run("python3", "-c", _PING) == "PONG\n"
+
+
+def infected(host: Host) -> EmailMessage:
+    message = to_alice(host, subject())
+    virus = f"{VIRUS} {secrets.token_hex(8)}".encode()  # results are remembered by content
+    message.add_attachment(virus, maintype="application", subtype="octet-stream", filename="invoice.bin")
+    return message
+
+
+def refusal(host: Host) -> str | None:
+    code, reply = from_outside(host, infected(host))
+    return reply if code != 250 else None
+
+
+def test_on_request_it_signs_with_both_kinds_of_keys_and_refuses_viruses(host: Host) -> None:
     alice, about = account(host.machine, "alice"), subject()
-    with changed(host, dkim={"signer": "rspamd"}):
+    with changed(host, dkim={"signer": "rspamd"}, spam={"antivirus": True}):
         assert host.run_fails("systemctl", "is-active", "opendkim") == ""
         submit(alice, compose(alice.address, outside.CAROL, about), port=587)
         delivered = wait_for(lambda: with_subject(outside.messages(), about), "the mail outside")
+
+        assert from_outside(host, infected(host)) == (250, "")  # without signatures nothing is held up
+        know_a_virus(host)
+        # rspamd leaves a scanner alone for a while that was not there.
+        reply = wait_for(lambda: refusal(host), "a virus that is refused", seconds=90)
+        assert reply == '5.7.1 Message rejected: virus "Lab.Virus.UNOFFICIAL" found'
+        assert from_outside(host, to_alice(host, subject())) == (250, "")
+    assert host.run_fails("systemctl", "is-active", "clamav-daemon", "clamav-freshclam") == ""
     verdicts = outside.verdicts(delivered)
     assert len(delivered.get_all("DKIM-Signature", [])) == 2
     assert verdicts.count("dkim=pass") == 2
