@@ -16,7 +16,7 @@ from lab.addresses import GATEWAY4, OUTSIDE, TLD
 from lab.clients import TIMEOUT_SECONDS, wait_for
 from lab.demo import PASSWORDS
 from lab.dns import served
-from tests.e2e.conftest import ONE_RELEASE, Host
+from tests.e2e.conftest import Host
 from tests.e2e.stack import ROOT
 
 LENT = "/run/mailhost-lent/passwords"
@@ -280,7 +280,6 @@ def test_an_mta_sts_policy_that_was_changed(host: Host, edit: str, found: str) -
     assert found in seen["mta-sts.policy"]
 
 
-@ONE_RELEASE
 def test_a_zone_whose_signatures_do_not_hold(host: Host) -> None:
     with served(TLD, dns.record(host.machine.domain, "DS", [f"1 13 2 {'0' * 64}"])):
         found = look(host, "--no-ssh").not_well()
