@@ -61,8 +61,9 @@ class ForeignRecords:
             else pulumi.ResourceOptions(hooks=self._hooks)
         )
         # The engine starts one plugin after another, as a step like any other. Were every step a record that looks, the
-        # look would wait for a plugin, and the plugin for a step.
-        started = pulumi.ResourceOptions(depends_on=list(self._first.values()))
+        # look would wait for a plugin, and the plugin for a step. What waits for a service waits for these anyway.
+        waits = made.opts is not None and made.opts.depends_on
+        started = pulumi.ResourceOptions(depends_on=[] if waits else list(self._first.values()))
         opts = pulumi.ResourceOptions.merge(pulumi.ResourceOptions.merge(made.opts, more), started)
         return pulumi.ResourceTransformationResult(made.props, opts)
 
