@@ -286,7 +286,7 @@ def test_a_zone_whose_signatures_do_not_hold(host: Host) -> None:
     assert "dns.bogus" in found
     assert "dns.dnssec" not in found
     # Resolvers remember for a minute that it was so.
-    wait_for(lambda: look(host, "--no-ssh").not_well() == {} or None, "a zone that validates again", seconds=90)
+    wait_for(lambda: look(host, "--no-ssh").not_well() == {} or None, "a zone that validates again", seconds=150)
 
 
 def test_a_wrong_reverse_name(host: Host) -> None:
