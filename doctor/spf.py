@@ -10,7 +10,6 @@ from typing import Final
 
 from model.values import SPF_LOOKUPS
 
-LOOKUP_LIMIT: Final = SPF_LOOKUPS
 VOID_LIMIT: Final = 2
 """Look-ups that may find nothing (RFC 7208 §4.6.4)."""
 STRANGER: Final = "0.0.0.0"  # noqa: S104 because nothing listens here
@@ -134,8 +133,8 @@ def _included(target: str, work: _Work) -> bool | None:
 
 def _count(work: _Work) -> None:
     work.lookups += 1
-    if work.lookups > LOOKUP_LIMIT:
-        raise _PermanentError(f"more than {LOOKUP_LIMIT} look-ups")
+    if work.lookups > SPF_LOOKUPS:
+        raise _PermanentError(f"more than {SPF_LOOKUPS} look-ups")
 
 
 def _named(kind: str, target: str, length: str, work: _Work) -> bool:

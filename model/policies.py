@@ -45,11 +45,6 @@ def no_sender() -> str:
     return "v=spf1 -all"
 
 
-def no_key() -> str:
-    """Return a key record that makes every signature fail: an empty key is a withdrawn one (RFC 6376 §3.6.1)."""
-    return "v=DKIM1; p="
-
-
 def dmarc(policy: str, reports: Sequence[str]) -> str:
     """Return what shall happen to mail that fails both SPF and DKIM (RFC 7489 §6.3), and who hears of it."""
     return "; ".join(["v=DMARC1", f"p={policy}", *([_rua(reports)] if reports else [])])

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from model import mta_sts, policies, web
 from model.client_setup import preferred
 from model.constants import MANAGESIEVE
-from model.dkim import key_name, key_record, quoted
+from model.dkim import WITHDRAWN, key_name, key_record, quoted
 from model.settings import ServedDomain, Settings, SilentDomain
 
 _AUTOMATIC: Final = 1
@@ -93,7 +93,7 @@ def silent(settings: Settings, domain: SilentDomain) -> tuple[Record, ...]:
     return (
         Record(key="mx", name=domain.name, type="MX", content=".", ttl=settings.dns.ttl, priority=0),
         _record(settings, "spf", domain.name, "TXT", quoted(policies.no_sender())),
-        _record(settings, "no-key", key_name("*", domain.name), "TXT", quoted(policies.no_key())),
+        _record(settings, "no-key", key_name("*", domain.name), "TXT", quoted(WITHDRAWN)),
         _record(settings, "dmarc", f"_dmarc.{domain.name}", "TXT", quoted(policies.dmarc("reject", domain.reports))),
     )
 

@@ -4,7 +4,7 @@
 from them. Values of secrets are SecretStr and never appear in an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -249,9 +249,7 @@ class Settings(options.Model):
         """Check where all mail goes, once everything that decides it is known."""
         if {"domain", "domains", "mailboxes"} <= info.data.keys():
             served = {info.data["domain"]: MailDomain(), **info.data["domains"]}
-            found = [*routes.problems(served, info.data["mailboxes"], aliases)]
-            if found:
-                raise problems.LocatedError(found)
+            _refuse(routes.problems(served, info.data["mailboxes"], aliases))
         return aliases
 
     @field_validator("postmaster")
@@ -279,17 +277,13 @@ class Settings(options.Model):
     def _evaluated(cls, spf: options.Spf, info: ValidationInfo) -> options.Spf:
         if {"domain", "domains", "ipv4", "ipv6"} <= info.data.keys():
             hosts = [address for address in (info.data["ipv4"], info.data["ipv6"]) if address]
-            found = [*policies.spf_problems(info.data["domains"], info.data["domain"], spf, hosts)]
-            if found:
-                raise problems.LocatedError(dict.fromkeys(found))
+            _refuse(policies.spf_problems(info.data["domains"], info.data["domain"], spf, hosts))
         return spf
 
     @field_validator("dmarc")
     @classmethod
     def _strict_enough(cls, dmarc: options.Dmarc, info: ValidationInfo) -> options.Dmarc:
-        found = [*policies.bimi_problems(info.data.get("domains", {}), dmarc.policy)]
-        if found:
-            raise problems.LocatedError(found)
+        _refuse(policies.bimi_problems(info.data.get("domains", {}), dmarc.policy))
         return dmarc
 
     @field_validator("reports")
@@ -297,9 +291,7 @@ class Settings(options.Model):
     def _received(cls, reports: options.Reports, info: ValidationInfo) -> options.Reports:
         if {"domain", "domains", "mailboxes", "aliases"} <= info.data.keys():
             served = {info.data["domain"]: MailDomain(), **info.data["domains"]}
-            found = [*routes.report_problems(reports.addresses, served, info.data["mailboxes"], info.data["aliases"])]
-            if found:
-                raise problems.LocatedError(dict.fromkeys(found))
+            _refuse(routes.report_problems(reports.addresses, served, info.data["mailboxes"], info.data["aliases"]))
         return reports
 
     @field_validator("dkim")
@@ -307,9 +299,7 @@ class Settings(options.Model):
     def _served_domains(cls, dkim: options.Dkim, info: ValidationInfo) -> options.Dkim:
         if {"domain", "hostname", "domains"} <= info.data.keys():
             names = info.data["domain"], info.data["hostname"]
-            found = [*routes.domain_problems(info.data["domains"], *names, dkim)]
-            if found:
-                raise problems.LocatedError(found)
+            _refuse(routes.domain_problems(info.data["domains"], *names, dkim))
         return dkim
 
     @field_validator("dkim")
@@ -334,9 +324,7 @@ class Settings(options.Model):
     @field_validator("dkim")
     @classmethod
     def _in_order(cls, dkim: options.Dkim) -> options.Dkim:
-        found = [*rotation.problems(dkim.rotation)]
-        if found:
-            raise problems.LocatedError(found)
+        _refuse(rotation.problems(dkim.rotation))
         return dkim
 
     @field_validator("limits")
@@ -420,6 +408,13 @@ class Settings(options.Model):
         server = LETS_ENCRYPT_STAGING if acme.staging else acme.server
         contact = acme.contact or f"postmaster@{info.data.get('domain', 'example.com')}"
         return acme.model_copy(update={"server": server, "contact": contact})
+
+
+def _refuse(found: Iterable[tuple[str, str]]) -> None:
+    """Raise what was found, if anything was; several domains may have the same problem."""
+    once = dict.fromkeys(found)
+    if once:
+        raise problems.LocatedError(once)
 
 
 def _taken(labels: tuple[str, ...], data: Mapping[str, Any]) -> str:
