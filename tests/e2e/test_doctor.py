@@ -136,6 +136,19 @@ def stopped(host: Host, unit: str) -> Iterator[None]:
 
 
 @contextmanager
+def outgoing_mail(host: Host, *verdict: str) -> Iterator[None]:
+    """Have connections to other mail servers dropped or refused."""
+    rule = ["OUTPUT", "-p", "tcp", "--dport", "25", "-j", *verdict]
+    for program in ("iptables", "ip6tables"):
+        host.run(program, "-I", *rule)
+    try:
+        yield
+    finally:
+        for program in ("iptables", "ip6tables"):
+            host.run(program, "-D", *rule)
+
+
+@contextmanager
 def configured(host: Host, **values: object) -> Iterator[None]:
     """Change settings without applying them."""
     before = host.stack.settings()
@@ -390,15 +403,9 @@ with file.open("r+b") as opened:  # its name is its inode
 
 
 def test_a_mail_that_waits_for_hours(host: Host) -> None:
-    rule = ["OUTPUT", "-p", "tcp", "--dport", "25", "-j", "REJECT", "--reject-with", "tcp-reset"]
-    for program in ("iptables", "ip6tables"):
-        host.run(program, "-I", *rule)
-    try:
+    with outgoing_mail(host, "REJECT", "--reject-with", "tcp-reset"):
         host.run("sendmail", outside.CAROL, content="Subject: it waits\n\nfor hours\n")
         wait_for(lambda: "refused" in host.run("postqueue", "-j") or None, "a mail that has to wait")
-    finally:
-        for program in ("iptables", "ip6tables"):
-            host.run(program, "-D", *rule)
     try:
         host.run("python3", "-c", _AGE)
         seen = look(host).not_well()
@@ -435,14 +442,8 @@ def test_preflight_finds_another_program_on_a_port(host: Host) -> None:
 
 
 def test_preflight_finds_port_25_blocked(host: Host) -> None:
-    rule = ["OUTPUT", "-p", "tcp", "--dport", "25", "-j", "DROP"]
-    for program in ("iptables", "ip6tables"):
-        host.run(program, "-I", *rule)
-    try:
+    with outgoing_mail(host, "DROP"):
         seen = look(host, "--preflight", timeout=2).not_well()
-    finally:
-        for program in ("iptables", "ip6tables"):
-            host.run(program, "-D", *rule)
     assert set(seen) == {"host.port25"}
     assert "blocks it" in seen["host.port25"]
 
