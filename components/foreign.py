@@ -2,18 +2,19 @@
 
 import asyncio
 import contextvars
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 import pulumi
 from pulumi.runtime.rpc_manager import RPCManager
 from pulumi.runtime.settings import SETTINGS
 
-from components.cloudflare import RECORD, list_records, own_comment
+from components.cloudflare import RECORD, delete_record, list_records, own_comment
 from model import foreign
 from model.settings import Settings
 
+_T = TypeVar("_T")
 _OTHER_PLUGINS: Final = ("command:", "tls:")
 # What the operator's record may have otherwise than ours, and keeps while it is in dns.adopt.
 _KEPT: Final = ["comment", "content", "data", "priority", "proxied", "settings", "tags", "ttl"]
@@ -24,6 +25,7 @@ class ForeignRecords:
 
     The engine asks before it creates a record, in a preview too: an unchanged stack asks Cloudflare nothing, a new one
     once for each zone. A preview names every conflict at its end; an update without a preview stops at the first.
+    A record that this stack made and could not note, because the update was cut off, gives way to the same made anew.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -92,26 +94,38 @@ class ForeignRecords:
             name=str(inputs["name"]),
             type=str(inputs["type"]),
             content=content if isinstance(content, str) and content != pulumi.runtime.rpc.UNKNOWN else None,
-            tag=str(data.get("tag", "")) if isinstance(data, Mapping) else "",
+            data=data if isinstance(data, Mapping) else {},
         )
         found = [
             conflict
             for existing in await self._existing(str(inputs["zoneId"]))
             if (conflict := foreign.conflict(wanted, existing, self._host))
         ]
+        for left in [conflict.existing for conflict in found if conflict.left]:
+            await self._take_back(left, self._records[made.name])
+        found = [conflict for conflict in found if not conflict.left]
         for conflict in found:
             if conflict.same_type or conflict.existing.id not in self._conflicts:
                 self._conflicts[conflict.existing.id] = conflict
         if found and not pulumi.runtime.is_dry_run():
             raise ValueError(foreign.report(found, self._host))
 
+    async def _take_back(self, left: foreign.Existing, record: pulumi.Resource) -> None:
+        if not pulumi.runtime.is_dry_run():
+            try:
+                await self._aside(delete_record, left.id)
+            except (OSError, ValueError) as error:
+                raise ValueError(foreign.not_taken_back(left, error)) from error
+        pulumi.log.info(foreign.taken_back(left), record)
+
     async def _existing(self, zone_id: str) -> list[foreign.Existing]:
         if zone_id not in self._zones:
-            context = contextvars.copy_context()
-            self._zones[zone_id] = asyncio.get_running_loop().run_in_executor(
-                self._thread, context.run, _listed, zone_id
-            )
+            self._zones[zone_id] = self._aside(_listed, zone_id)
         return await self._zones[zone_id]
+
+    def _aside(self, call: Callable[[str], _T], argument: str) -> asyncio.Future[_T]:
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(self._thread, context.run, call, argument)
 
 
 def _listed(zone_id: str) -> list[foreign.Existing]:

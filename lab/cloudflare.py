@@ -19,7 +19,10 @@ _NAME = "cloudflare-api"
 
 
 def delay_file(zone: str) -> Path:
-    """Seconds, or `hold`: how late the name servers learn of a zone's changes through the API. Absent: at once."""
+    """Seconds, or `hold`: how late the name servers learn of a zone's changes through the API. Absent: at once.
+
+    `mute`: they learn of it at once, and whoever asked for the change is not answered.
+    """
     return paths.folder("cloudflare", "delays") / zone
 
 

@@ -69,8 +69,24 @@ def publication_held(zone: str, *, delay: str = "hold") -> Iterator[None]:
 
     Only those who use the zone feel it, so nobody else has to wait.
     """
+    with _delayed(zone, delay):
+        yield
+
+
+@contextmanager
+def answers_held(zone: str) -> Iterator[None]:
+    """Cloudflare makes and changes the zone's records, and whoever asked for it hears of that only after the context.
+
+    Only those who use the zone feel it, so nobody else has to wait.
+    """
+    with _delayed(zone, "mute"):
+        yield
+
+
+@contextmanager
+def _delayed(zone: str, how: str) -> Iterator[None]:
     file = cloudflare.delay_file(zone)
-    file.write_text(delay)
+    file.write_text(how)
     try:
         yield
     finally:

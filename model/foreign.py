@@ -1,8 +1,8 @@
 """Records that are in a zone already: which stand in the way of ours, and what the operator can do about each."""
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 _ADDRESS: Final = frozenset({"A", "AAAA"})
@@ -13,6 +13,7 @@ _LONGEST_COMMENT: Final = 100
 """Of a record, on Cloudflare's free plan."""
 _CRITICAL: Final = 128
 _KNOWN_TAGS: Final = frozenset({"issue", "issuewild", "iodef"})
+_LEFT: Final = "left by an update of this stack that was cut off"
 _SHARED: Final = {
     "MX": "the domain's mail would go there too (RFC 5321 §5.1)",
     "SRV": "mail programs would go there too (RFC 2782)",
@@ -28,9 +29,9 @@ class Wanted:
     name: str
     type: str
     content: str | None
-    """None while a preview cannot know it."""
-    tag: str = ""
-    """Of a CAA record."""
+    """None while a preview cannot know it, or where `data` has it."""
+    data: Mapping[str, object] = field(default_factory=dict)
+    """The parts of an SRV, TLSA or CAA record, as Cloudflare takes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class Existing:
     name: str
     type: str
     content: str
+    data: Mapping[str, object] = field(default_factory=dict)
     comment: str = ""
 
 
@@ -52,6 +54,8 @@ class Conflict:
     wanted: Wanted
     existing: Existing
     why: str
+    left: bool
+    """Whether it is ours to the letter: an update was cut off between making the record and noting that."""
 
     @property
     def same_type(self) -> bool:
@@ -81,19 +85,27 @@ def conflict(wanted: Wanted, existing: Existing, host: Host) -> Conflict | None:
     """Say why `existing` and `wanted` cannot stand beside each other, or that they can."""
     if existing.name != wanted.name or existing.id in host.adopted:
         return None
-    why = _why(wanted, existing, host)
-    return Conflict(wanted=wanted, existing=existing, why=why) if why else None
+    ours = existing.comment == host.comment
+    if _same(wanted, existing):
+        why = _LEFT if ours else "this very record is there already"
+        return Conflict(wanted=wanted, existing=existing, why=why, left=ours)
+    # Otherwise ours is an earlier form, which this update withdraws.
+    why = "" if ours else _why(wanted, existing, host)
+    return Conflict(wanted=wanted, existing=existing, why=why, left=False) if why else None
+
+
+def _same(wanted: Wanted, existing: Existing) -> bool:
+    if wanted.type != existing.type:
+        return False
+    if wanted.data:
+        return all(_part(existing.data.get(name)) == _part(part) for name, part in wanted.data.items())
+    return wanted.content is not None and _text(wanted.content) == _text(existing.content)
 
 
 def _why(wanted: Wanted, existing: Existing, host: Host) -> str:
     types = {wanted.type, existing.type}
     why = ""
-    if len(types) == 1 and wanted.content is not None and _text(wanted.content) == _text(existing.content):
-        left = ", left by an update of this stack that was cut off" if existing.comment == host.comment else ""
-        why = f"this very record is there already{left}"
-    elif existing.comment == host.comment:
-        pass  # an earlier form of ours, which this update withdraws
-    elif types == {"CNAME"}:
+    if types == {"CNAME"}:
         why = "mail programs and senders would go there (RFC 1034 §3.6.2)"
     elif "CNAME" in types:
         # At a zone's own name Cloudflare answers with the target's addresses, so only these collide.
@@ -124,10 +136,11 @@ def _why_text(wanted: Wanted, existing: Existing) -> str:
 
 def _why_authority(wanted: Wanted, existing: Existing) -> str:
     flags, tag, _ = (*existing.content.lower().split(maxsplit=2), "", "", "")[:3]
-    if tag == wanted.tag:
+    wanted_tag = wanted.data.get("tag")
+    if tag == wanted_tag:
         return "whom it names could have certificates of the host as well (RFC 8659 §4.2)"
     # Reported once, beside the record that matters more.
-    if wanted.tag == "issue" and tag not in _KNOWN_TAGS and flags.isdigit() and int(flags) >= _CRITICAL:
+    if wanted_tag == "issue" and tag not in _KNOWN_TAGS and flags.isdigit() and int(flags) >= _CRITICAL:
         return "authorities that do not know the tag must not issue anything (RFC 8659 §4.1)"
     return ""
 
@@ -140,6 +153,20 @@ def _text(content: str) -> str:
     """Return what counts of a content: strings joined, case and the last dot aside."""
     strings = _STRING.findall(content)
     return ("".join(strings) if strings else content).lower().rstrip(".")
+
+
+def _part(value: object) -> object:
+    return _text(value) if isinstance(value, str) else value
+
+
+def taken_back(left: Existing) -> str:
+    """Say what becomes of a record that an update left when it was cut off."""
+    return f"{_described(left)}: {_LEFT}; it is made anew"
+
+
+def not_taken_back(left: Existing, error: object) -> str:
+    """Say that it is still in the way, and why."""
+    return f"{_described(left)}: {_LEFT}, and cannot be made anew ({error}); delete it at Cloudflare, then run up again"
 
 
 def report(conflicts: Collection[Conflict], host: Host) -> str:

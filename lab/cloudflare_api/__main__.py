@@ -21,7 +21,7 @@ def _arguments() -> argparse.Namespace:
         "--delays",
         type=Path,
         metavar="FOLDER",
-        help="a file a zone: seconds, or 'hold', PowerDNS learns of its changes late",
+        help="a file a zone: seconds, or 'hold', PowerDNS learns of its changes late; 'mute', nobody is told of one",
     )
     return parser.parse_args()
 

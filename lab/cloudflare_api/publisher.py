@@ -13,6 +13,7 @@ from lab.cloudflare_api.errors import ApiError, invalid
 _LOG: Final = logging.getLogger(__name__)
 _POLL: Final = 0.1  # seconds between looks at the delay files, and between attempts at a PowerDNS that is not up
 _HOLD: Final = "hold"
+_MUTE: Final = "mute"
 
 
 class Publisher:
@@ -52,12 +53,17 @@ class Publisher:
         Raises:
             ApiError: PowerDNS does not take it.
         """
-        if self._delay(zone):
+        if self._delay(zone) not in {"", _MUTE}:
             task = asyncio.create_task(self._publish_late(zone, name, kind))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
             return
         await self._publish(zone, name, kind)
+
+    async def answerable(self, zone: str) -> None:
+        """Wait for as long as no change of the zone is to be answered."""
+        while self._delay(zone) == _MUTE:
+            await asyncio.sleep(_POLL)
 
     async def restore(self, sets: list[tuple[str, str, str]]) -> None:
         """Publish everything again, as soon as PowerDNS answers: it may be a new one."""
@@ -84,7 +90,7 @@ class Publisher:
         if delay == _HOLD:
             while self._delay(zone) == _HOLD:
                 await asyncio.sleep(_POLL)
-        elif delay:
+        elif delay not in {"", _MUTE}:
             await asyncio.sleep(float(delay))
         await self.restore([(zone, name, kind)])
 

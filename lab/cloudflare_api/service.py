@@ -200,6 +200,7 @@ class _Service:
             records[record["id"]] = record
             sets = {(item["name"], item["type"]) for item in (record, previous) if item}
             await self._keep(zone, records, sets)
+        await self._publisher.answerable(zone)
         return record
 
     async def _keep(self, zone: str, records: dict[str, dict[str, Any]], sets: set[tuple[str, str]]) -> None:

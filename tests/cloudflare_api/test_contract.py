@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -393,6 +394,17 @@ def test_delayed_change_is_answered_at_once_and_published_later(client: Any, zon
     assert lab.powerdns.sets == {}
     assert client.dns.records.get(made.id, zone_id=zone).content == "203.0.113.13"
     wait_until(lambda: lab.powerdns.contents(HOST, "A") == ["203.0.113.13"])
+
+
+def test_muted_change_is_published_and_answered_later(client: Any, zone: str, lab: Lab) -> None:
+    lab.delay_file.write_text("mute")
+    with ThreadPoolExecutor(max_workers=1) as clients:
+        made = clients.submit(a_record, client, zone)
+        wait_until(lambda: lab.powerdns.contents(HOST, "A") == ["203.0.113.13"])
+        assert [record.name for record in client.dns.records.list(zone_id=zone)] == [HOST]
+        assert not made.done()
+        lab.delay_file.unlink()
+        assert made.result(timeout=10).name == HOST
 
 
 def test_held_change_waits_for_the_end_of_the_hold(client: Any, zone: str, lab: Lab) -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 
 from lab import environment, keys
 from lab.addresses import ACME_DIRECTORY, CAA_ISSUER, CLOUDFLARE_TOKEN, CLOUDFLARE_URL, GATEWAY6, OUTSIDE, Machine
+from lab.clients import wait_for
 from lab.demo import PASSWORDS
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +167,14 @@ class Stack:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def cut_off_up(self, reached: Callable[[], object], what: str) -> None:
+        """Begin a `pulumi up` and kill its engine in the middle: as soon as `reached` says so."""
+        running = self.start_up()
+        wait_for(lambda: reached() or None, what, seconds=90)
+        running.kill()
+        running.communicate(timeout=60)
+        self.pulumi("cancel", "--yes", stack=True)
 
     def preview(self, *arguments: str, **variables: str) -> Run:
         """Run `pulumi preview`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab import cloudflare
+from lab import cloudflare, faults
 from tests.e2e.conftest import Host
 
 VERIFICATION = '"site-verification=0123456789"'
@@ -99,3 +99,37 @@ def test_a_zone_in_use_is_respected_and_taken_over_step_by_step(host: Host, zone
     assert ours[mx["id"]]["content"] == host.machine.hostname
     assert ours[spf["id"]]["comment"] == f"mailhost {host.stack.name}"
     assert {("TXT", zone, VERIFICATION), ("A", f"www.{zone}", "203.0.113.200")} <= records(zone).keys()
+
+
+def test_records_that_a_killed_update_could_not_note_are_made_anew(host: Host, zone: str) -> None:
+    for item in cloudflare.records(zone):
+        if item["content"] != VERIFICATION:
+            cloudflare.request("DELETE", f"zones/{importable(zone, item).replace('/', '/dns_records/')}")
+    host.stack.configure({"domains": {zone: {}}})
+    with faults.answers_held(zone):
+        host.stack.cut_off_up(
+            lambda: {"SRV", "TXT", "CNAME"} <= {kind for kind, *_, content in records(zone) if content != VERIFICATION},
+            "records of each form at Cloudflare",
+        )
+    left = records(zone)
+    (spf,) = [item for (_, name, content), item in left.items() if name == zone and "v=spf1" in content]
+
+    # Nothing of this stack's: the same to the letter, but not marked as its own.
+    path = f"zones/{importable(zone, spf).replace('/', '/dns_records/')}"
+    cloudflare.request("PATCH", path, {"comment": "made by hand"})
+    refused = host.stack.up()
+    assert refused.code != 0
+    assert f"{zone} TXT {spf['content']}: this very record is there already" in refused.output
+    assert records(zone)["TXT", zone, spf["content"]]["id"] == spf["id"]
+    cloudflare.request("PATCH", path, {"comment": f"mailhost {host.stack.name}"})
+
+    told = f"{zone} TXT {spf['content']}: left by an update of this stack that was cut off; it is made anew"
+    assert told in host.stack.preview().must_pass().output
+    assert records(zone)["TXT", zone, spf["content"]]["id"] == spf["id"]
+    assert told in host.stack.up().must_pass().output
+    now = records(zone)
+    assert len(now) == len(cloudflare.records(zone))
+    assert left.keys() <= now.keys()
+    assert now["TXT", zone, spf["content"]]["id"] != spf["id"]
+    assert now["TXT", zone, VERIFICATION] == left["TXT", zone, VERIFICATION]
+    assert host.stack.planned() == []

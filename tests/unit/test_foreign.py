@@ -17,7 +17,13 @@ SPF = '"v=spf1 ip4:203.0.113.13 -all"'
 def found(wanted: tuple[str, str, str | None], existing: tuple[str, str, str], **more: str) -> Conflict | None:
     name, kind, content = existing
     return conflict(
-        Wanted(resource="mail-it", name=wanted[0], type=wanted[1], content=wanted[2], tag=more.get("tag", "")),
+        Wanted(
+            resource="mail-it",
+            name=wanted[0],
+            type=wanted[1],
+            content=wanted[2],
+            data={"tag": more["tag"]} if "tag" in more else {},
+        ),
         Existing(id=more.get("id", "zone/other"), name=name, type=kind, content=content, comment=more.get("mark", "")),
         HOST,
     )
@@ -67,8 +73,30 @@ def test_our_own_record_that_no_state_knows_is_called_that() -> None:
     ours, theirs = found(mx, mx, mark="mailhost prod"), found(mx, mx)
     assert ours
     assert theirs
+    assert (ours.left, theirs.left) == (True, False)
     assert "left by an update of this stack" in ours.why
     assert "left by" not in theirs.why
+
+
+@pytest.mark.parametrize(
+    ("existing", "left"),
+    [
+        ({"priority": 0, "weight": 1, "port": 993, "target": "Mail.example.com."}, True),
+        ({"priority": 0, "weight": 1, "port": 994, "target": "mail.example.com"}, False),
+        ({"priority": 0, "weight": 1, "port": 993}, False),
+        ({}, False),
+    ],
+)
+def test_a_record_in_parts_is_ours_when_each_part_is(existing: dict[str, object], left: bool) -> None:
+    name = "_imaps._tcp.example.com"
+    data = {"priority": 0.0, "weight": 1.0, "port": 993.0, "target": "mail.example.com"}
+    met = conflict(
+        Wanted(resource="mail-imaps", name=name, type="SRV", content=None, data=data),
+        Existing(id="zone/it", name=name, type="SRV", content="any", data=existing, comment="mailhost prod"),
+        HOST,
+    )
+    assert (met is not None and met.left) is left
+    assert left or met is None
 
 
 @pytest.mark.parametrize(
