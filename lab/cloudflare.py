@@ -19,11 +19,13 @@ _NAME = "cloudflare-api"
 
 
 def delay_file(zone: str) -> Path:
-    """Seconds, or `hold`: how late the name servers learn of a zone's changes through the API. Absent: at once.
-
-    `mute`: they learn of it at once, and whoever asked for the change is not answered.
-    """
+    """Seconds, or `hold`: how late the name servers learn of a zone's changes through the API. Absent: at once."""
     return paths.folder("cloudflare", "delays") / zone
+
+
+def mute_file(zone: str) -> Path:
+    """While it is there, whoever makes or changes a record of the zone is not answered."""
+    return paths.folder("cloudflare", "delays") / f"{zone}.mute"
 
 
 def start() -> None:

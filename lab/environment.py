@@ -18,7 +18,7 @@ def variables() -> dict[str, str]:
         "PATH": os.pathsep.join((*first, *rest)),
         "VIRTUAL_ENV": sys.prefix,
         "PULUMI_HOME": str(paths.pulumi_home()),
-        "PULUMI_BACKEND_URL": paths.state().as_uri(),
+        "PULUMI_BACKEND_URL": backend(paths.state()),
         "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         # A plugin on the operator's PATH would win over the lab's.
@@ -27,6 +27,15 @@ def variables() -> dict[str, str]:
         "SSH_AUTH_SOCK": str(ssh_agent.socket()),
         "MAILHOST_DOCTOR": shlex.join(_doctor()),
     }
+
+
+def backend(folder: Path) -> str:
+    """URL of Pulumi's state in this folder, which survives that an engine is killed while it writes it.
+
+    Beside each file the engine would write a second one with its attributes, and not in one step: where that one is
+    empty, "failed to load checkpoint: EOF" is all it says.
+    """
+    return f"{folder.as_uri()}?metadata=skip"
 
 
 def _doctor() -> list[str]:

@@ -69,8 +69,12 @@ def publication_held(zone: str, *, delay: str = "hold") -> Iterator[None]:
 
     Only those who use the zone feel it, so nobody else has to wait.
     """
-    with _delayed(zone, delay):
+    file = cloudflare.delay_file(zone)
+    file.write_text(delay)
+    try:
         yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -79,14 +83,8 @@ def answers_held(zone: str) -> Iterator[None]:
 
     Only those who use the zone feel it, so nobody else has to wait.
     """
-    with _delayed(zone, "mute"):
-        yield
-
-
-@contextmanager
-def _delayed(zone: str, how: str) -> Iterator[None]:
-    file = cloudflare.delay_file(zone)
-    file.write_text(how)
+    file = cloudflare.mute_file(zone)
+    file.touch()
     try:
         yield
     finally:

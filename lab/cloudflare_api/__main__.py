@@ -21,7 +21,7 @@ def _arguments() -> argparse.Namespace:
         "--delays",
         type=Path,
         metavar="FOLDER",
-        help="a file a zone: seconds, or 'hold', PowerDNS learns of its changes late; 'mute', nobody is told of one",
+        help="a file a zone: seconds, or 'hold', PowerDNS learns of its changes late; ZONE.mute: they are not answered",
     )
     return parser.parse_args()
 

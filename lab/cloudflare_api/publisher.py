@@ -13,7 +13,6 @@ from lab.cloudflare_api.errors import ApiError, invalid
 _LOG: Final = logging.getLogger(__name__)
 _POLL: Final = 0.1  # seconds between looks at the delay files, and between attempts at a PowerDNS that is not up
 _HOLD: Final = "hold"
-_MUTE: Final = "mute"
 
 
 class Publisher:
@@ -53,7 +52,7 @@ class Publisher:
         Raises:
             ApiError: PowerDNS does not take it.
         """
-        if self._delay(zone) not in {"", _MUTE}:
+        if self._delay(zone):
             task = asyncio.create_task(self._publish_late(zone, name, kind))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
@@ -62,7 +61,7 @@ class Publisher:
 
     async def answerable(self, zone: str) -> None:
         """Wait for as long as no change of the zone is to be answered."""
-        while self._delay(zone) == _MUTE:
+        while self._delays and (self._delays / f"{zone}.mute").exists():
             await asyncio.sleep(_POLL)
 
     async def restore(self, sets: list[tuple[str, str, str]]) -> None:
@@ -90,7 +89,7 @@ class Publisher:
         if delay == _HOLD:
             while self._delay(zone) == _HOLD:
                 await asyncio.sleep(_POLL)
-        elif delay not in {"", _MUTE}:
+        elif delay:
             await asyncio.sleep(float(delay))
         await self.restore([(zone, name, kind)])
 

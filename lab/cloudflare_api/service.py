@@ -43,7 +43,10 @@ class Settings:
     zones: tuple[str, ...]
     """Names of the zones that exist here, once PowerDNS serves them."""
     delays: Path | None = None
-    """Holds seconds or "hold": how late PowerDNS learns of a change. Read at each change; absent means at once."""
+    """Holds seconds or "hold": how late PowerDNS learns of a change. Read at each change; absent means at once.
+
+    While there is a file ZONE.mute, no record of the zone that was made or changed is answered for.
+    """
     known_zones: set[str] = field(default_factory=set)
 
 

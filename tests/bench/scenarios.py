@@ -138,7 +138,7 @@ def _empty_stack(folder: Path) -> Stack:
     (folder / "state").mkdir(parents=True)
     shutil.copy(ROOT / "Pulumi.yaml", folder)
     (folder / "__main__.py").touch()
-    variables = environment.complete() | {"PULUMI_BACKEND_URL": f"file://{folder}/state"}
+    variables = environment.complete() | {"PULUMI_BACKEND_URL": environment.backend(folder / "state")}
     stack = Stack(machine=MACHINE, folder=folder, environment=variables)
     stack.pulumi("stack", "init", stack.name).must_pass()
     return stack

@@ -397,13 +397,14 @@ def test_delayed_change_is_answered_at_once_and_published_later(client: Any, zon
 
 
 def test_muted_change_is_published_and_answered_later(client: Any, zone: str, lab: Lab) -> None:
-    lab.delay_file.write_text("mute")
+    mute = lab.delays / f"{ZONE}.mute"
+    mute.touch()
     with ThreadPoolExecutor(max_workers=1) as clients:
         made = clients.submit(a_record, client, zone)
         wait_until(lambda: lab.powerdns.contents(HOST, "A") == ["203.0.113.13"])
         assert [record.name for record in client.dns.records.list(zone_id=zone)] == [HOST]
         assert not made.done()
-        lab.delay_file.unlink()
+        mute.unlink()
         assert made.result(timeout=10).name == HOST
 
 

@@ -72,7 +72,7 @@ class Stack:
                 shutil.copytree(source, self.folder / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, self.folder / part)
-        self.environment = environment.complete() | {"PULUMI_BACKEND_URL": f"file://{self.folder}/state"}
+        self.environment = environment.complete() | {"PULUMI_BACKEND_URL": environment.backend(self.folder / "state")}
         (self.folder / "state").mkdir()
         self.pulumi("stack", "init", self.name).must_pass()
         self.configure(
@@ -168,13 +168,14 @@ class Stack:
             text=True,
         )
 
-    def cut_off_up(self, reached: Callable[[], object], what: str) -> None:
-        """Begin a `pulumi up` and kill its engine in the middle: as soon as `reached` says so."""
-        running = self.start_up()
-        wait_for(lambda: reached() or None, what, seconds=90)
-        running.kill()
-        running.communicate(timeout=60)
-        self.pulumi("cancel", "--yes", stack=True)
+    def cut_off(self, running: "subprocess.Popen[str]", reached: Callable[[], object], what: str) -> None:
+        """Kill the engine of an update in its middle: as soon as `reached` says so."""
+        try:
+            wait_for(lambda: reached() or None, what, seconds=90)
+        finally:
+            running.kill()
+            running.communicate(timeout=60)
+            self.pulumi("cancel", "--yes", stack=True)
 
     def preview(self, *arguments: str, **variables: str) -> Run:
         """Run `pulumi preview`."""
