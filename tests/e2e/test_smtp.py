@@ -218,7 +218,10 @@ TLS_1_0 = Offer("DEFAULT", ssl.TLSVersion.TLSv1)
 TLS_1_1 = Offer("DEFAULT", ssl.TLSVersion.TLSv1_1)
 SHA1 = Offer("ECDHE-ECDSA-AES128-SHA")
 CAMELLIA = Offer("ECDHE-ECDSA-CAMELLIA128-SHA256")
+ARIA = Offer("ECDHE-ECDSA-ARIA128-GCM-SHA256")
+CCM = Offer("ECDHE-ECDSA-AES128-CCM8")
 NO_CERTIFICATE = Offer("aNULL")
+WEAKEST_FIRST = Offer("ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384")
 
 
 def agreed(server: Account, port: int, offer: Offer) -> str:
@@ -248,7 +251,7 @@ def agreed(server: Account, port: int, offer: Offer) -> str:
 @pytest.mark.parametrize(
     ("port", "refused"),
     [
-        (SMTP, [TLS_1_0, TLS_1_1, NO_CERTIFICATE]),
+        (SMTP, [TLS_1_0, TLS_1_1, NO_CERTIFICATE, CAMELLIA, ARIA, CCM]),
         (SUBMISSION, [TLS_1_0, TLS_1_1, NO_CERTIFICATE, SHA1, CAMELLIA]),
         (SUBMISSIONS, [TLS_1_0, NO_CERTIFICATE, SHA1, CAMELLIA]),
     ],
@@ -256,6 +259,7 @@ def agreed(server: Account, port: int, offer: Offer) -> str:
 def test_weak_tls_is_refused(host: Host, port: int, refused: list[Offer]) -> None:
     server = account(host.machine, "alice")
     assert agreed(server, port, MODERN) == MODERN.ciphers
+    assert agreed(server, port, WEAKEST_FIRST) == "ECDHE-ECDSA-AES256-GCM-SHA384"
     assert {offer: agreed(server, port, offer) for offer in refused} == dict.fromkeys(refused, "")
 
 
