@@ -2,9 +2,6 @@
 
 import asyncio
 import gc
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pulumi
@@ -12,6 +9,7 @@ import pulumi
 # The program lives for a second: the collector would take a tenth of it, most while modules are imported.
 gc.disable()
 
+from components import stack_traces  # noqa: E402 because of the line above
 from components.mail_host import MailHost, MailHostArgs  # noqa: E402 because of the line above
 from model import mailbox_file  # noqa: E402 because of the line above
 from model import settings as model_settings  # noqa: E402 because of the line above
@@ -33,7 +31,7 @@ async def main() -> None:
         model_settings.refuse_haste(settings, datetime.now(UTC))
     except model_settings.SettingsError as error:
         raise pulumi.RunError(str(error)) from error
-    with no_stack_traces():
+    with stack_traces.omitted():
         host = MailHost("mail", MailHostArgs(settings=settings))
     pulumi.export("hostname", host.hostname)
     pulumi.export("dkim", host.dkim)
@@ -41,16 +39,6 @@ async def main() -> None:
     # output among all that are open, which takes the square of their number.
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-
-
-@contextmanager
-def no_stack_traces() -> Iterator[None]:
-    """Keep the SDK from noting for each resource by which calls it was made: a tenth of a preview with 100 domains."""
-    sys.tracebacklimit = 1
-    try:
-        yield
-    finally:
-        del sys.tracebacklimit
 
 
 def stack_config() -> dict[str, str]:

@@ -51,6 +51,8 @@ class Seen:
     before_create: tuple[str, ...]
     """Names of hooks."""
     import_id: str
+    frames: int
+    """Of the stack trace noted with it."""
     dependencies: frozenset[str]
     property_dependencies: Mapping[str, frozenset[str]]
     inputs: Mapping[str, Any]
@@ -163,6 +165,7 @@ class _Recorder(MockMonitor):
                 delete_before_replace=request.deleteBeforeReplace,
                 before_create=tuple(request.hooks.before_create),
                 import_id=request.importId,
+                frames=len(request.stackTrace.frames),
                 dependencies=frozenset(request.dependencies),
                 property_dependencies={
                     name: frozenset(value.urns) for name, value in request.propertyDependencies.items()

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import sys
 
 import pulumi
 
@@ -56,3 +57,8 @@ def test_every_component_but_a_parent_of_components_has_resources_of_its_own(gra
 
 def test_the_host_name_is_exported(graph: Graph) -> None:
     assert graph.exports["hostname"] == "mail.example.org"
+
+
+def test_no_resource_but_the_stack_costs_a_stack_trace(graph: Graph) -> None:
+    assert {seen.urn: seen.frames for seen in graph.resources.values() if seen.frames and seen.type != STACK_TYPE} == {}
+    assert not hasattr(sys, "tracebacklimit")
