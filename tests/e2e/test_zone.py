@@ -45,6 +45,12 @@ def importable(domain: str, item: dict[str, Any]) -> str:
     return f"{found['id']}/{item['id']}"
 
 
+def address(domain: str, item: dict[str, Any]) -> str:
+    """Where the API keeps the record."""
+    zone_id, _, record_id = importable(domain, item).partition("/")
+    return f"zones/{zone_id}/dns_records/{record_id}"
+
+
 def test_a_zone_in_use_is_respected_and_taken_over_step_by_step(host: Host, zone: str) -> None:
     foreign = records(zone)
     (mx,) = [item for item in foreign.values() if item["type"] == "MX"]
@@ -82,7 +88,7 @@ def test_a_zone_in_use_is_respected_and_taken_over_step_by_step(host: Host, zone
     (host.stack.folder / "import.json").write_text(json.dumps({"resources": resources}))
     words = ("--file", "import.json", "--protect=false", "--generate-code=false", "--yes", "--skip-preview")
     host.stack.pulumi("import", *words, stack=True).must_pass()
-    cloudflare.request("DELETE", f"zones/{importable(zone, alias).replace('/', '/dns_records/')}")
+    cloudflare.request("DELETE", address(zone, alias))
 
     host.stack.up().must_pass()
     now = records(zone)
@@ -106,7 +112,7 @@ def test_a_zone_in_use_is_respected_and_taken_over_step_by_step(host: Host, zone
 def test_records_that_a_killed_update_could_not_note_are_made_anew(host: Host, zone: str) -> None:
     for item in cloudflare.records(zone):
         if item["content"] != VERIFICATION:
-            cloudflare.request("DELETE", f"zones/{importable(zone, item).replace('/', '/dns_records/')}")
+            cloudflare.request("DELETE", address(zone, item))
     host.stack.configure({"domains": {zone: {}}})
     with faults.publication_held(zone):
         running = host.stack.start_up()
@@ -116,7 +122,7 @@ def test_records_that_a_killed_update_could_not_note_are_made_anew(host: Host, z
         host.stack.cut_off(running, lambda: {kind for kind, *_ in records(zone)} >= {"MX", "SRV"}, "the last records")
     left = records(zone)
     (mx,) = [item for (kind, *_), item in left.items() if kind == "MX"]
-    path = f"zones/{importable(zone, mx).replace('/', '/dns_records/')}"
+    path = address(zone, mx)
 
     # The same to the letter, but not marked as this stack's own.
     cloudflare.request("PATCH", path, {"comment": "made by hand"})
