@@ -17,6 +17,7 @@ from urllib.request import Request, urlopen
 import pulumi
 
 from model import foreign
+from model.constants import CLOUDFLARE_API, NO_CLOUDFLARE_ACCESS
 from model.records import Srv
 
 PLUGIN_VERSION = version("pulumi-cloudflare")
@@ -24,7 +25,6 @@ PLUGIN_VERSION = version("pulumi-cloudflare")
 
 RECORD: Final = "cloudflare:index/dnsRecord:DnsRecord"
 _MOST_RECORDS: Final = 100_000
-_API: Final = "https://api.cloudflare.com/client/v4/"
 _PATIENCE_SECONDS: Final = 30
 
 
@@ -162,8 +162,8 @@ def delete_record(record_id: str) -> None:
     config = pulumi.Config("cloudflare")
     token = config.get("apiToken") or os.environ.get("CLOUDFLARE_API_TOKEN")
     if not token:
-        raise OSError("there is no cloudflare:apiToken in the stack, nor CLOUDFLARE_API_TOKEN")
-    base = config.get("baseUrl") or os.environ.get("CLOUDFLARE_BASE_URL") or _API
+        raise OSError(NO_CLOUDFLARE_ACCESS)
+    base = config.get("baseUrl") or os.environ.get("CLOUDFLARE_BASE_URL") or CLOUDFLARE_API
     zone_id, _, record = record_id.partition("/")
     request = Request(  # noqa: S310 because the scheme is the operator's, who sends the token there in any case
         f"{base.rstrip('/')}/zones/{zone_id}/dns_records/{record}",
@@ -171,7 +171,7 @@ def delete_record(record_id: str) -> None:
         headers={"Authorization": f"Bearer {token}"},
     )
     try:
-        urlopen(request, timeout=_PATIENCE_SECONDS).close()  # noqa: S310 likewise
+        urlopen(request, timeout=_PATIENCE_SECONDS).close()  # noqa: S310 because the scheme is the operator's
     except HTTPError as error:
         with error:
             said = error.read()

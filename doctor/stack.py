@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from model import mailbox_file
 from model import settings as model_settings
+from model.constants import CLOUDFLARE_API
 from model.settings import Settings
 
-CLOUDFLARE_API: Final = "https://api.cloudflare.com/client/v4/"
 _RECORD: Final = "cloudflare:index/dnsRecord:DnsRecord"
 _ROOT: Final = "pulumi:pulumi:Stack"
 _PROJECT: Final = "mailhost"

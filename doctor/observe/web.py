@@ -60,7 +60,7 @@ class Zone:
 def zone(name: str, zone_id: str | None, *, api: str, token: SecretStr | None, timeout: float) -> Zone:
     """Ask Cloudflare for a zone, by id or by name. The token is sent in a header and shown nowhere."""
     if token is None:
-        return Zone(name=name, error="there is no cloudflare:apiToken in the stack, nor CLOUDFLARE_API_TOKEN")
+        return Zone(name=name, error=constants.NO_CLOUDFLARE_ACCESS)
     path = f"zones/{zone_id}" if zone_id else f"zones?{urllib.parse.urlencode({'name': name})}"
     url = f"{api.rstrip('/')}/{path}"
     if not url.startswith(("https://", "http://")):

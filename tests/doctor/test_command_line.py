@@ -9,14 +9,15 @@ from typing import Any
 import dns.resolver
 import pytest
 
-from doctor import checks, command_line, examination, patience, preflight, stack
+from doctor import checks, command_line, examination, patience, preflight
 from doctor.finding import Finding, State, ok, wrong
 from doctor.options import Options
 from doctor.patience import Late
 from doctor.stack import Published, Stack, StackError
+from model.constants import CLOUDFLARE_API
 from tests.unit.samples import settings
 
-STACK = Stack(name="prod", settings=settings(ipv6="2001:db8::13"), published=(), api=stack.CLOUDFLARE_API, token=None)
+STACK = Stack(name="prod", settings=settings(ipv6="2001:db8::13"), published=(), api=CLOUDFLARE_API, token=None)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import pytest
 
 from doctor import expected, stack
 from doctor.stack import Published, Stack, StackError
+from model.constants import CLOUDFLARE_API
 from tests.unit.samples import RAW, settings
 
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
@@ -20,7 +21,7 @@ def of(*records: Published, **changes: object) -> Stack:
         name="test",
         settings=settings(**changes),
         published=records,
-        api=stack.CLOUDFLARE_API,
+        api=CLOUDFLARE_API,
         token=None,
     )
 
