@@ -1,6 +1,7 @@
 """The program: settings in, a mail host out."""
 
 import asyncio
+import atexit
 import gc
 from datetime import UTC, datetime
 
@@ -8,6 +9,8 @@ import pulumi
 
 # The program lives for a second: the collector would take a tenth of it, most while modules are imported.
 gc.disable()
+# Disabled or not, it looks at every object once more when the interpreter ends; what is frozen it leaves alone.
+atexit.register(gc.freeze)
 
 from components import stack_traces  # noqa: E402 because of the line above
 from components.mail_host import MailHost, MailHostArgs  # noqa: E402 because of the line above

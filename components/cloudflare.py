@@ -39,9 +39,6 @@ class Caa:
 class DnsRecord(pulumi.CustomResource):
     """A DNS record in a Cloudflare zone (`cloudflare:index/dnsRecord:DnsRecord`)."""
 
-    content: pulumi.Output[str]
-    """The record's data in presentation form; TXT in quoted strings of at most 255 octets."""
-
     def __init__(
         self,
         resource_name: str,
@@ -100,6 +97,14 @@ class DnsRecord(pulumi.CustomResource):
             ),
         )
 
+    # Of a property the SDK reads the type once, of an annotation for every record anew.
+    @property
+    @pulumi.getter
+    def content(self) -> pulumi.Output[str]:
+        """The record's data in presentation form; TXT in quoted strings of at most 255 octets."""
+        content: pulumi.Output[str] = pulumi.get(self, "content")
+        return content
+
 
 def find_zone(domain: str) -> pulumi.Output[str]:
     """Look the id of the zone `domain` up.
@@ -132,11 +137,21 @@ def own_comment() -> str:
 
 
 async def list_records(zone_id: str) -> list[foreign.Existing]:
-    """Return every record of a zone."""
+    """Return every record of a zone.
+
+    Raises:
+        pulumi.RunError: Cloudflare does not tell; its own message is kept.
+    """
     arguments: Mapping[str, pulumi.Input[object]] = {"zoneId": zone_id, "maxItems": _MOST_RECORDS}
-    answer = await pulumi.runtime.invoke_async(
-        "cloudflare:index/getDnsRecords:getDnsRecords", arguments, pulumi.InvokeOptions(version=PLUGIN_VERSION)
-    )
+    try:
+        answer = await pulumi.runtime.invoke_async(
+            "cloudflare:index/getDnsRecords:getDnsRecords", arguments, pulumi.InvokeOptions(version=PLUGIN_VERSION)
+        )
+    except Exception as error:
+        raise pulumi.RunError(
+            f"The records of the zone {zone_id} cannot be looked at: {error}\n"
+            "Check that cloudflare:apiToken may edit the zone's records (DNS Write)."
+        ) from error
     return [
         foreign.Existing(
             id=f"{zone_id}/{record['id']}",

@@ -8,7 +8,7 @@ import base64
 import gc
 import json
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +35,7 @@ _SAID = {
 PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nnot a key, but as secret as one\n-----END RSA PRIVATE KEY-----\n"
 ED25519_SEED = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 ZONE_ID = "0123456789abcdef0123456789abcdef"
+LIST_RECORDS = "cloudflare:index/getDnsRecords:getDnsRecords"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,8 @@ class _Provider(Mocks):
 
     preview: bool
     public_key: str
+    zone: Sequence[Mapping[str, object]]
+    exist: Container[str]
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
@@ -126,13 +129,16 @@ class _Provider(Mocks):
             if args.typ == "command:remote:Command":
                 said = [text for word, text in _SAID.items() if word in str(state["create"])]
                 state |= {"stdout": "".join(said), "stderr": ""}
-        return f"{args.name}-id", state
+        # The engine knows the id of what is there already.
+        return "" if self.preview and args.name not in self.exist else f"{args.name}-id", state
 
     def _rsa(self) -> dict[str, object]:
         return {"privateKeyPem": pulumi.Output.secret(PRIVATE_KEY), "publicKeyPem": self.public_key}
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
         self.calls.append((args.token, args.args))
+        if args.token == LIST_RECORDS:
+            return {"results": list(self.zone)}, []
         return {"zoneId": ZONE_ID, "id": ZONE_ID}, []
 
 
@@ -183,8 +189,18 @@ class _Recorder(MockMonitor):
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call] # likewise
 
 
-def run(config: Mapping[str, object], *, secret_keys: tuple[str, ...] = (), preview: bool = False) -> Graph:
-    """Run the program with `config` (keys without namespace) and return what it registered."""
+def run(
+    config: Mapping[str, object],
+    *,
+    secret_keys: tuple[str, ...] = (),
+    preview: bool = False,
+    zone: Sequence[Mapping[str, object]] = (),
+    exist: Container[str] = (),
+) -> Graph:
+    """Run the program with `config` (keys without namespace) and return what it registered.
+
+    `zone` has the records that Cloudflare tells of, `exist` the names of resources that a preview finds in the state.
+    """
     flat = {
         key if ":" in key else f"mailhost:{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in config.items()
@@ -193,7 +209,7 @@ def run(config: Mapping[str, object], *, secret_keys: tuple[str, ...] = (), prev
         pulumi.runtime.set_all_config(flat, [f"mailhost:{key}" for key in secret_keys])
         # Any root keeps set_mocks from making one: the program gets its own, as from the language host.
         pulumi.runtime.settings.set_root_resource(object())  # type: ignore[arg-type] # because nobody looks at it
-        provider = _Provider(preview=preview, public_key=PUBLIC_KEY)
+        provider = _Provider(preview=preview, public_key=PUBLIC_KEY, zone=zone, exist=exist)
         recorder = _Recorder(provider)
         set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
         # Mocks have no engine that could call back.

@@ -112,13 +112,6 @@ def test_policy_records_wait_for_no_change_of_the_host(graph: Graph, key: str) -
     assert [seen.name for seen in graph.commands() if seen.urn in before] == ["mail-host-facts"]
 
 
-def test_a_record_that_looks_into_its_zone_finds_every_plugin_started(graph: Graph) -> None:
-    # Otherwise the engine may wait for a plugin with every step taken by a record that waits for the engine.
-    for record in graph.of_type("cloudflare:index/dnsRecord:DnsRecord"):
-        before = {graph.resources[urn].type.partition(":")[0] for urn in graph.before(record) if urn in graph.resources}
-        assert {"command", "tls"} <= before, record.name
-
-
 def test_the_dkim_record_carries_the_generated_key_as_a_value(graph: Graph) -> None:
     record = graph.named(DKIM_RECORD)
     assert graph.named(KEY).urn in record.property_dependencies["content"]

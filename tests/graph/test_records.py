@@ -60,21 +60,8 @@ def test_without_the_apex_only_the_host_has_addresses() -> None:
     assert [seen.text("name") for seen in graph.of_type(DNS_RECORD) if seen.text("type") == "A"] == ["mail.example.org"]
 
 
-def test_the_engine_looks_into_the_zone_before_it_makes_any_record(graph: Graph) -> None:
-    for seen in graph.resources.values():
-        assert seen.before_create == (("foreign-records",) if seen.type == DNS_RECORD else ())
-
-
 def test_every_record_carries_the_stacks_mark(graph: Graph) -> None:
     assert {seen.text("comment") for seen in graph.of_type(DNS_RECORD)} == {"mailhost test"}
-
-
-def test_an_adopted_record_is_imported_and_not_looked_for() -> None:
-    where = f"{ZONE_ID}/{'0' * 32}"
-    graph = run(CONFIG | {"dns": {"adopt": {"mail-example.org-mx": where}}}, secret_keys=("mailboxes",))
-    adopted = graph.named("mail-example.org-mx")
-    assert (adopted.import_id, adopted.before_create) == (where, ())
-    assert [seen.name for seen in graph.of_type(DNS_RECORD) if seen.import_id] == ["mail-example.org-mx"]
 
 
 def test_a_record_that_others_must_publish_is_asked_for_in_the_preview(caplog: pytest.LogCaptureFixture) -> None:
