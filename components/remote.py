@@ -1,17 +1,25 @@
-"""Commands and uploads over SSH: the only module that imports pulumi_command.
+"""Commands and uploads over SSH.
 
 Owns the connection policy: the host key is always pinned, operators authenticate with their own SSH agent unless the
 stack holds a deploy key, and secrets travel by stdin alone. It does not know what the commands do.
+
+A new host has a hundred commands, and the types of `pulumi_command` translate each argument of each: a tenth of a
+preview. So the two wrappers here register the official type tokens with the official plugin's version instead; a test
+holds what they send against the official SDK's names and types.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
 
 import pulumi
-from pulumi_command import remote
 
 from model.settings import Settings
+
+PLUGIN_VERSION: Final = version("pulumi-command")
+"""The package pins the plugin: both carry the same version."""
 
 MAX_CONNECTIONS = 8
 """Commands that may run at once: sshd's MaxStartups (sshd_config(5)) starts to drop at ten. The graph keeps it, by
@@ -25,7 +33,8 @@ _DIAL_TIMEOUT_SECONDS = 5
 class RemoteHost:
     """A machine reached over SSH."""
 
-    connection: remote.ConnectionArgs
+    connection: pulumi.Output[Mapping[str, object]]
+    """How to reach it, secret."""
     host_key: str
     """The pinned ed25519 public key line: a new one means a new machine."""
     user: str
@@ -41,17 +50,52 @@ def remote_host(settings: Settings) -> RemoteHost:
     ssh = settings.ssh
     key = settings.ssh_private_key
     return RemoteHost(
-        connection=remote.ConnectionArgs(
-            host=ssh.host,
-            port=ssh.port,
-            user=ssh.user,
-            host_key=settings.host_key,
-            private_key=None if key is None else pulumi.Output.secret(key.get_secret_value()),
-            dial_error_limit=_DIAL_ERROR_LIMIT,
-            per_dial_timeout=_DIAL_TIMEOUT_SECONDS,
+        connection=pulumi.Output.secret(
+            {
+                "host": ssh.host,
+                "port": float(ssh.port),
+                "user": ssh.user,
+                "hostKey": settings.host_key,
+                "dialErrorLimit": _DIAL_ERROR_LIMIT,
+                "perDialTimeout": _DIAL_TIMEOUT_SECONDS,
+            }
+            | ({} if key is None else {"privateKey": key.get_secret_value()})
         ),
         host_key=settings.host_key,
         user=ssh.user,
+    )
+
+
+class Command(pulumi.CustomResource):
+    """A command run over SSH (`command:remote:Command`)."""
+
+    def __init__(
+        self, resource_name: str, properties: Mapping[str, pulumi.Input[object]], opts: pulumi.ResourceOptions
+    ) -> None:
+        super().__init__("command:remote:Command", resource_name, {**properties, "stdout": None}, _like_the_sdk(opts))
+
+    # Of a property the SDK reads the type once, of an annotation for every resource anew.
+    @property
+    @pulumi.getter
+    def stdout(self) -> pulumi.Output[str]:
+        """What the command said when it last ran."""
+        stdout: pulumi.Output[str] = pulumi.get(self, "stdout")
+        return stdout
+
+
+class CopyToRemote(pulumi.CustomResource):
+    """A file sent over SSH (`command:remote:CopyToRemote`)."""
+
+    def __init__(
+        self, resource_name: str, properties: Mapping[str, pulumi.Input[object]], opts: pulumi.ResourceOptions
+    ) -> None:
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(replace_on_changes=["triggers[*]"]))
+        super().__init__("command:remote:CopyToRemote", resource_name, {**properties}, _like_the_sdk(opts))
+
+
+def _like_the_sdk(opts: pulumi.ResourceOptions) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions.merge(
+        opts, pulumi.ResourceOptions(version=PLUGIN_VERSION, additional_secret_outputs=["connection"])
     )
 
 
@@ -63,35 +107,35 @@ def command(
     opts: pulumi.ResourceOptions,
     stdin: pulumi.Input[str] | None = None,
     delete: Sequence[str] | None = None,
-) -> remote.Command:
+) -> Command:
     """Run `create` on the host whenever it, its stdin or the connection changes; `delete` when it leaves the program.
 
     `create` must be idempotent: a new host key or deploy key runs everything again.
     """
-    return remote.Command(
-        name,
-        connection=host.connection,
-        create=host.shell(create),
-        delete=None if delete is None else host.shell(delete),
-        stdin=stdin,
+    properties: dict[str, pulumi.Input[object]] = {
+        "connection": host.connection,
+        "create": host.shell(create),
         # Progress is worth a line, results are in the state already.
-        logging=remote.Logging.STDERR,
+        "logging": "stderr",
         # The default would ask sshd to accept environment variables, which it refuses with a warning each time.
-        add_previous_output_in_env=False,
-        opts=opts,
-    )
+        "addPreviousOutputInEnv": False,
+    }
+    if stdin is not None:
+        properties["stdin"] = stdin
+    if delete is not None:
+        properties["delete"] = host.shell(delete)
+    return Command(name, properties, opts)
 
 
 def upload(
     name: str, host: RemoteHost, *, source: pulumi.FileAsset, remote_path: str, opts: pulumi.ResourceOptions
-) -> remote.CopyToRemote:
+) -> CopyToRemote:
     """Copy a file to the host when its content changes, and to every new machine."""
-    return remote.CopyToRemote(
-        name,
-        connection=host.connection,
-        source=source,
-        remote_path=remote_path,
+    properties: dict[str, pulumi.Input[object]] = {
+        "connection": host.connection,
+        "source": source,
+        "remotePath": remote_path,
         # A changed connection alone does not copy again; another user has another home.
-        triggers=[host.host_key, host.user],
-        opts=opts,
-    )
+        "triggers": [host.host_key, host.user],
+    }
+    return CopyToRemote(name, properties, opts)
