@@ -52,7 +52,7 @@ test: lab-tools actionlint ## every test, also those on the real Debian machines
 	@$(MAKE) --jobs --output-sync=target lint
 	$(PYTEST) -m 'not lab' --numprocesses auto --dist worksteal
 	$(PYTEST) tests/lab --numprocesses 2 --dist loadgroup
-	$(PYTEST) tests/e2e tests/parsers --numprocesses 3 --dist loadgroup
+	$(PYTEST) tests/e2e tests/parsers --numprocesses 5 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: bench
 bench: lab-tools ## how fast and how heavy, beside references of the same run: RUNS=3

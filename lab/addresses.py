@@ -92,6 +92,8 @@ MACHINES: Final = {
         Machine(name="p12", release="debian12", number=92, domain="p12.example"),
         Machine(name="e13", release="debian13", number=23, domain="e13.example"),
         Machine(name="e12", release="debian12", number=22, domain="e12.example"),
+        Machine(name="f13", release="debian13", number=33, domain="f13.example"),
+        Machine(name="f12", release="debian12", number=32, domain="f12.example"),
         Machine(name="outside", release="debian13", number=99, domain="outside.example", host="mx"),
     )
 }

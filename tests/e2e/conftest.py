@@ -1,11 +1,12 @@
-"""One mail host per Debian release, brought up once and then lived with, from the first `up` to `destroy`.
+"""Two mail hosts per Debian release, brought up once and then lived with, each from its first `up` on.
 
-The two releases run beside each other (pytest-xdist groups), each release's tests one after another in the order below.
+They live beside each other (pytest-xdist groups), each host's tests one after another in the order below.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import pytest
 
@@ -14,35 +15,54 @@ from lab.addresses import MACHINES, OUTSIDE, Machine
 from lab.clients import wait_for
 from tests.e2e.stack import Run, Stack
 
-LIFE = (
-    "test_first_up",
-    "test_mail",
-    "test_accounts",
-    "test_storage",
-    "test_filters",
-    "test_spam",
-    "test_smtp",
-    "test_abuse",
-    "test_transport",
-    "test_ban",
-    "test_client_setup",
-    "test_caa",
-    "test_metrics",
-    "test_zone",
-    "test_policies",
-    "test_reports",
-    "test_plan",
-    "test_secrets",
-    "test_changes",
-    "test_rotation",
-    "test_faults",
-    "test_doctor",
-    "test_destroy",
+LIVES: Final = (
+    (
+        "test_first_up",
+        "test_mail",
+        "test_accounts",
+        "test_storage",
+        "test_filters",
+        "test_spam",
+        "test_smtp",
+        "test_abuse",
+        "test_transport",
+        "test_ban",
+        "test_changes",
+    ),
+    (
+        "test_client_setup",
+        "test_caa",
+        "test_metrics",
+        "test_zone",
+        "test_policies",
+        "test_reports",
+        "test_plan",
+        "test_secrets",
+        "test_rotation",
+        "test_faults",
+        "test_doctor",
+        "test_destroy",
+    ),
 )
-MACHINE_NAMES = os.environ.get("MAILHOST_E2E_MACHINES", "e13,e12").split(",")
-"""One machine of each release; others for a second run beside the first."""
-ONE_RELEASE = pytest.mark.parametrize("host", MACHINE_NAMES[:1], indirect=True, scope="session")
-"""For what happens at the operator's, whatever the host runs."""
+"""What a mail host lives through. Any part of it may be left out, but for its first `up`."""
+_ORDER: Final = [module for life in LIVES for module in life]
+MACHINE_NAMES: Final = os.environ.get("MAILHOST_E2E_MACHINES", "e13,e12,f13,f12").split(",")
+"""One machine of each release for each life. Where there are fewer, the last of a release lives through the rest."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test the machine of each release that lives through its module."""
+    if "host" not in metafunc.fixturenames:
+        return
+    name = metafunc.module.__name__.rpartition(".")[2]
+    life = next(number for number, modules in enumerate(LIVES) if name in modules)
+    releases: dict[str, list[str]] = {}
+    for machine in MACHINE_NAMES:
+        releases.setdefault(MACHINES[machine].release, []).append(machine)
+    hosts = [names[min(life, len(names) - 1)] for names in releases.values()]
+    if metafunc.definition.get_closest_marker("one_release"):
+        hosts = hosts[:1]
+    metafunc.parametrize("host", hosts, indirect=True, scope="session")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -52,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in here:
         item.add_marker(pytest.mark.lab)
         item.add_marker(pytest.mark.xdist_group(_host_of(item)))
-    ordered = iter(sorted(here, key=lambda item: (_host_of(item), LIFE.index(item.path.stem))))
+    ordered = iter(sorted(here, key=lambda item: (_host_of(item), _ORDER.index(item.path.stem))))
     items[:] = [next(ordered) if item in here else item for item in items]
 
 
@@ -99,7 +119,7 @@ class Host:
         return machines.ssh_connections(self.machine.name)
 
 
-@pytest.fixture(scope="session", params=MACHINE_NAMES)
+@pytest.fixture(scope="session")
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A fresh machine and its first `up`, held back once by DNS on the way."""
     machine = MACHINES[request.param]

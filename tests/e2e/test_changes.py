@@ -9,7 +9,7 @@ import pytest
 from lab import keys
 from lab.clients import imap_messages, imap_session
 from lab.demo import account, checks
-from tests.e2e.conftest import ONE_RELEASE, Host
+from tests.e2e.conftest import Host
 from tests.e2e.stack import Stack, password_hashes
 
 
@@ -83,7 +83,7 @@ def test_a_list_of_mailboxes_is_one_file_and_the_same_plan(host: Host, tmp_path:
     assert "u2999" not in host.run("cat", "/etc/dovecot/users")
 
 
-@ONE_RELEASE
+@pytest.mark.one_release
 def test_a_deploy_key_takes_the_agents_place(host: Host) -> None:
     before = host.stack.settings()
     host.stack.set_secret("sshPrivateKey", keys.operator_private())

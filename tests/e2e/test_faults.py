@@ -7,7 +7,7 @@ import pytest
 from lab import cloudflare, faults, keys
 from lab.addresses import ACME_DIRECTORY
 from lab.demo import checks
-from tests.e2e.conftest import ONE_RELEASE, Host
+from tests.e2e.conftest import Host
 
 
 def refused(host: Host, **changes: object) -> str:
@@ -23,7 +23,7 @@ def refused(host: Host, **changes: object) -> str:
     return said.output
 
 
-@ONE_RELEASE
+@pytest.mark.one_release
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -42,7 +42,7 @@ def test_a_wrong_setting_is_refused_at_preview(host: Host, changes: dict[str, ob
     assert said in refused(host, **changes)
 
 
-@ONE_RELEASE
+@pytest.mark.one_release
 def test_a_plaintext_password_is_refused_and_not_shown(host: Host) -> None:
     before = host.stack.settings()
     host.stack.set_secret(f'mailboxes["bob@{host.machine.domain}"]', "correct-horse-battery")
@@ -53,7 +53,7 @@ def test_a_plaintext_password_is_refused_and_not_shown(host: Host) -> None:
     assert "correct-horse-battery" not in said.output
 
 
-@ONE_RELEASE
+@pytest.mark.one_release
 def test_a_wrong_host_key_is_one_clear_message(host: Host) -> None:
     before, logins = host.stack.settings(), host.ssh_connections()
     host.stack.configure({"hostKey": keys.host_public("stranger")})
@@ -69,7 +69,7 @@ def test_a_wrong_host_key_is_one_clear_message(host: Host) -> None:
     host.stack.up().must_pass()
 
 
-@ONE_RELEASE
+@pytest.mark.one_release
 def test_an_unreachable_host_is_one_clear_message(host: Host) -> None:
     before = host.stack.settings()
     host.stack.configure({"ssh": {"port": 2222}, "firewall": {"allow": [22]}})
@@ -81,7 +81,7 @@ def test_an_unreachable_host_is_one_clear_message(host: Host) -> None:
     host.stack.up().must_pass()
 
 
-@ONE_RELEASE
+@pytest.mark.one_release
 def test_a_wrong_token_is_cloudflares_message_and_ours(host: Host) -> None:
     before = host.stack.settings()
     host.stack.set_secret("cloudflare:apiToken", "wrong-token-0123456789-0123456789-0123456789")
@@ -94,7 +94,7 @@ def test_a_wrong_token_is_cloudflares_message_and_ours(host: Host) -> None:
     assert "wrong-token" not in said.output
 
 
-@ONE_RELEASE
+@pytest.mark.one_release
 def test_an_absent_zone_is_named(host: Host) -> None:
     absent = {
         "domain": "absent.example",
@@ -106,7 +106,7 @@ def test_an_absent_zone_is_named(host: Host) -> None:
     assert ".zoneId' ID" in said
 
 
-@ONE_RELEASE
+@pytest.mark.one_release
 def test_a_new_host_key_means_a_new_machine(host: Host) -> None:
     before = host.stack.settings()
     host.stack.configure({"hostKey": keys.host_public("stranger")})
