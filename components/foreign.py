@@ -116,7 +116,7 @@ class ForeignRecords:
         for left in [conflict.existing for conflict in found if conflict.left]:
             try:
                 await self._aside(delete_record, left.id)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 raise ValueError(foreign.not_taken_back(left, error)) from error
             pulumi.log.info(foreign.taken_back(left), self._records[made.name])
         if in_the_way := [conflict for conflict in found if not conflict.left]:

@@ -10,9 +10,10 @@ from components.cloudflare import DnsRecord, find_zone
 from components.dns import Published, publish
 from model import records
 from model.dkim import WITHDRAWN, ed25519_record, ed25519_selector, key_name, key_record, quoted
+from model.domains import ServedDomain
 from model.records import Record
 from model.rotation import DkimKey
-from model.settings import ServedDomain, Settings
+from model.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import pulumi
 from components.mail_domain import KeyPair
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import opendkim
-from model.settings import ServedDomain
+from model.domains import ServedDomain
 
 
 @dataclass(frozen=True, kw_only=True)

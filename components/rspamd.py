@@ -9,7 +9,7 @@ from components.mail_domain import KeyPair
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import rspamd
 from model.dkim import ed25519_seed
-from model.settings import ServedDomain
+from model.domains import ServedDomain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ import pulumi
 from components.cloudflare import find_zone
 from components.dns import publish
 from model import records
-from model.settings import Settings, SilentDomain
+from model.domains import SilentDomain
+from model.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,7 +88,7 @@ def _questions(stack: Stack, options: Options, exchangers: list[str]) -> Iterato
         zone_id = domain.zone_id
         yield (
             f"zone {domain.name}",
-            partial(web.zone, domain.name, zone_id, api=stack.api, token=stack.token, timeout=options.timeout),
+            partial(web.zone, domain.name, zone_id, api=stack.cloudflare, timeout=options.timeout),
         )
         yield f"delegation {domain.name}", partial(look.ask, domain.name, "NS")
     for address in addresses(settings):

@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import SecretStr
-
 from model import mailbox_file
 from model import settings as model_settings
-from model.constants import CLOUDFLARE_API
+from model.cloudflare import Access, access
 from model.settings import Settings
 
 _RECORD: Final = "cloudflare:index/dnsRecord:DnsRecord"
@@ -45,9 +43,7 @@ class Stack:
     name: str
     settings: Settings
     published: tuple[Published, ...]
-    api: str
-    """Base URL of Cloudflare's API."""
-    token: SecretStr | None
+    cloudflare: Access
     dkim: Mapping[str, Any] = field(default_factory=dict)
     """What the last complete update says of the DKIM keys, see model/rotation.py; nothing if it is older than that."""
 
@@ -73,13 +69,11 @@ def read(name: str, folder: Path, *, timeout: float) -> Stack:
         settings = model_settings.load(own, listed=_listed(name, folder))
     except model_settings.SettingsError as error:
         raise StackError(f"the settings of stack {name} are wrong:\n{error}") from None
-    token = values.get("cloudflare:apiToken") or os.environ.get("CLOUDFLARE_API_TOKEN")
     return Stack(
         name=name,
         settings=settings,
         published=tuple(published(state)),
-        api=values.get("cloudflare:baseUrl") or CLOUDFLARE_API,
-        token=SecretStr(token) if token else None,
+        cloudflare=access(values, os.environ),
         dkim=outputs(state).get("dkim") or {},
     )
 

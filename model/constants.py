@@ -63,9 +63,6 @@ WEB_DOCUMENTS: Final = "/var/www/mailhost"
 ACME_CHALLENGES: Final = "/var/www/mailhost-acme"
 """Where certbot puts its answers to HTTP-01 challenges (RFC 8555 §8.3) while nginx holds port 80."""
 
-CLOUDFLARE_API: Final = "https://api.cloudflare.com/client/v4/"
-NO_CLOUDFLARE_ACCESS: Final = "there is no cloudflare:apiToken in the stack, nor CLOUDFLARE_API_TOKEN"
-
 
 def certificate(hostname: str) -> str:
     """Return the path of the certificate with its chain."""

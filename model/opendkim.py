@@ -6,8 +6,9 @@ from typing import Final
 
 from model import constants
 from model.dkim import key_name
+from model.domains import ServedDomain
 from model.files import ConfigFile, render
-from model.settings import ServedDomain, Settings
+from model.settings import Settings
 
 SOCKET: Final = f"{constants.POSTFIX_QUEUE}/{constants.MILTER_SOCKET}"
 KEYS: Final = "/etc/dkimkeys"

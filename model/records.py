@@ -7,8 +7,9 @@ from typing import Final, Literal
 from model import mta_sts, policies, web
 from model.client_setup import preferred
 from model.constants import MANAGESIEVE
-from model.dkim import WITHDRAWN, key_name, key_record, quoted
-from model.settings import ServedDomain, Settings, SilentDomain
+from model.dkim import WITHDRAWN, key_name, quoted
+from model.domains import ServedDomain, SilentDomain
+from model.settings import Settings
 
 _AUTOMATIC: Final = 1
 _AUTOMATIC_SECONDS: Final = 300
@@ -171,16 +172,6 @@ def _home(settings: Settings, host: str) -> str:
 
 def _inside(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
-
-
-def dkim(settings: Settings, domain: ServedDomain, public_key_pem: str) -> Record:
-    """Return the record of the DKIM key the domain signs with.
-
-    Raises:
-        ValueError: the key is not an RSA public key in PEM form.
-    """
-    name = key_name(domain.selector, domain.name)
-    return _record(settings, "dkim", name, "TXT", quoted(key_record(public_key_pem)))
 
 
 def tlsa_name(settings: Settings) -> str:

@@ -17,8 +17,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
+    from model.domains import ServedDomain
     from model.options import Rotation
-    from model.settings import ServedDomain
 
 State = Literal["published", "signs", "retiring", "withdrawn"]
 

@@ -6,8 +6,9 @@ from typing import Final
 
 from model import constants
 from model.dkim import ed25519_selector
+from model.domains import ServedDomain
 from model.files import ConfigFile, Nothing, render
-from model.settings import ServedDomain, Settings
+from model.settings import Settings
 
 SOCKET: Final = f"{constants.POSTFIX_QUEUE}/{constants.RSPAMD_SOCKET}"
 LOCAL: Final = "/etc/rspamd/local.d"

@@ -5,77 +5,21 @@ from them. Values of secrets are SecretStr and never appear in an error.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from model import constants, mailbox_file, mailboxes, options, policies, problems, rotation, routes, syntax
+from model.domains import ServedDomain, SilentDomain
 from model.options import Mailbox, MailDomain
 from model.platforms import PLATFORMS, Os, Platform
 from model.problems import SettingsError
-from model.rotation import DkimKey
-from model.values import LETS_ENCRYPT_STAGING, Address, Domain, Hostname, PrivateKey
+from model.values import LETS_ENCRYPT_STAGING, Address, Domain, Hostname, PrivateKey, names_once, targets
 
-__all__ = ["ServedDomain", "Settings", "SettingsError", "SilentDomain", "load"]
-
-
-def _names_once(value: object) -> object:
-    """Refuse an object with two keys that mean the same name: of two entries one would be lost in silence."""
-    if not isinstance(value, Mapping):
-        return value
-    seen: dict[str, object] = {}
-    twice = []
-    for key in value:
-        try:
-            name = syntax.mail_address(key) if "@" in key else syntax.domain_name(key)
-        except (ValueError, TypeError):
-            continue  # the key's own validator says it better
-        if name in seen:
-            twice.append(f"{name} is listed twice, as {problems.shown(seen[name])} and {problems.shown(key)}; keep one")
-        seen[name] = key
-    if twice:
-        raise ValueError("\n".join(twice))
-    return value
-
-
-def _targets(value: object) -> object:
-    """Read a single target as a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedDomain:
-    """One domain this host serves, everything about it decided."""
-
-    name: str
-    zone_id: str | None
-    keys: tuple[DkimKey, ...]
-    """Oldest first; exactly one signs."""
-    dmarc: Literal["none", "quarantine", "reject"]
-    spf: options.Spf
-    reports: tuple[str, ...]
-    """Who gets reports about it."""
-    bimi: options.Bimi
-    catch_all: str | None
-
-    @property
-    def selector(self) -> str:
-        """The selector of the key that signs."""
-        return next(key.selector for key in self.keys if key.state == "signs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SilentDomain:
-    """One domain that neither sends nor receives mail: it has a zone, and nothing on the host."""
-
-    name: str
-    zone_id: str | None
-    reports: tuple[str, ...]
-    """Who gets reports on mail that others send in its name; often nobody."""
+__all__ = ["Settings", "SettingsError", "load"]
 
 
 class Settings(options.Model):
@@ -97,14 +41,14 @@ class Settings(options.Model):
     """How the program reaches the host."""
     ssh_private_key: PrivateKey | None = None
     """Private SSH key (secret); default: the SSH agent."""
-    domains: Annotated[Mapping[Domain, MailDomain], BeforeValidator(_names_once)] = Field(default_factory=dict)
+    domains: Annotated[Mapping[Domain, MailDomain], BeforeValidator(names_once)] = Field(default_factory=dict)
     """Further domains, by name, and what differs for one (the first domain may be named here too)."""
     mailboxes: Annotated[Mapping[str, Mailbox], BeforeValidator(mailboxes.read)]
     """The mailboxes by address: a password hash (secret), {ARGON2ID}… or {BLF-CRYPT}…, or an object with a password."""
     mailboxes_key: SecretStr | None = None
     """Key (secret) of the mailbox file mailboxes.<stack>.json, which `make mailbox` makes for a list."""
     aliases: Annotated[
-        Mapping[Address, Annotated[tuple[Address, ...], BeforeValidator(_targets)]], BeforeValidator(_names_once)
+        Mapping[Address, Annotated[tuple[Address, ...], BeforeValidator(targets)]], BeforeValidator(names_once)
     ] = Field(default_factory=dict)
     """Addresses without a mailbox, and where their mail goes: one address or a list, here or elsewhere."""
     postmaster: str = Field(default_factory=lambda data: _default_postmaster(data["domain"], data["mailboxes"]))

@@ -1,13 +1,14 @@
 """Types of single settings: how a value may be written, and what it must be. Errors say what to write instead."""
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from model import syntax
+from model import problems, syntax
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -103,6 +104,30 @@ def _few(addresses: tuple[str, ...]) -> tuple[str, ...]:
             "leave some out"
         )
     return addresses
+
+
+def names_once(value: object) -> object:
+    """Refuse an object with two keys that mean the same name: of two entries one would be lost in silence."""
+    if not isinstance(value, Mapping):
+        return value
+    seen: dict[str, object] = {}
+    twice = []
+    for key in value:
+        try:
+            name = syntax.mail_address(key) if "@" in key else syntax.domain_name(key)
+        except (ValueError, TypeError):
+            continue  # the key's own validator says it better
+        if name in seen:
+            twice.append(f"{name} is listed twice, as {problems.shown(seen[name])} and {problems.shown(key)}; keep one")
+        seen[name] = key
+    if twice:
+        raise ValueError("\n".join(twice))
+    return value
+
+
+def targets(value: object) -> object:
+    """Read a single target as a list of one."""
+    return (value,) if isinstance(value, str) else value
 
 
 Domain = Annotated[str, AfterValidator(syntax.registrable_domain)]

@@ -10,10 +10,8 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import SecretStr
-
 from doctor.observe.doors import explain
-from model import constants, mta_sts
+from model import cloudflare, constants, mta_sts
 
 _LARGEST_POLICY: Final = 65_536
 """Octets (RFC 8461 §3.3 suggests a limit of 64 kilobytes)."""
@@ -57,23 +55,18 @@ class Zone:
     """Why Cloudflare could not be asked."""
 
 
-def zone(name: str, zone_id: str | None, *, api: str, token: SecretStr | None, timeout: float) -> Zone:
+def zone(name: str, zone_id: str | None, *, api: cloudflare.Access, timeout: float) -> Zone:
     """Ask Cloudflare for a zone, by id or by name. The token is sent in a header and shown nowhere."""
-    if token is None:
-        return Zone(name=name, error=constants.NO_CLOUDFLARE_ACCESS)
+    if api.problem:
+        return Zone(name=name, error=api.problem)
     path = f"zones/{zone_id}" if zone_id else f"zones?{urllib.parse.urlencode({'name': name})}"
-    url = f"{api.rstrip('/')}/{path}"
-    if not url.startswith(("https://", "http://")):
-        return Zone(name=name, error="cloudflare:baseUrl is no URL")
-    request = urllib.request.Request(  # noqa: S310 because the scheme is looked at above
-        url, headers={"Authorization": f"Bearer {token.get_secret_value()}", "Accept": "application/json"}
-    )
+    request = urllib.request.Request(api.at(path), headers=api.headers)  # noqa: S310 because the scheme was looked at
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 because of the same look
             document = json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            return Zone(name=name, error=f"it answers {error.code}: {_message(error)}")
+            return Zone(name=name, error=f"it answers {error.code}: {cloudflare.refusal(error.read()) or error.reason}")
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return Zone(name=name, error=explain(reason) if isinstance(reason, Exception) else str(reason))
@@ -93,11 +86,3 @@ def parse_zone(name: str, document: Any) -> Zone:
         status=str(entry.get("status", "")),
         servers=tuple(sorted(str(server).lower().rstrip(".") for server in servers)),
     )
-
-
-def _message(error: urllib.error.HTTPError) -> str:
-    try:
-        errors = json.load(error)["errors"]
-        return "; ".join(f"{entry['code']} {entry['message']}" for entry in errors)
-    except (OSError, ValueError, KeyError, TypeError):
-        return error.reason

@@ -14,10 +14,11 @@ from doctor.finding import Finding, State, ok, wrong
 from doctor.options import Options
 from doctor.patience import Late
 from doctor.stack import Published, Stack, StackError
-from model.constants import CLOUDFLARE_API
+from model.cloudflare import URL, Access
 from tests.unit.samples import settings
 
-STACK = Stack(name="prod", settings=settings(ipv6="2001:db8::13"), published=(), api=CLOUDFLARE_API, token=None)
+API = Access(url=URL, token=None)
+STACK = Stack(name="prod", settings=settings(ipv6="2001:db8::13"), published=(), cloudflare=API)
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +140,7 @@ def test_where_no_answer_comes_everything_is_skipped_or_failed_with_a_reason(
         return dict.fromkeys(questions, answer)
 
     key = Published(name="mail._domainkey.example.com", type="TXT", content='"v=DKIM1; p=x"', ttl=300)
-    deployed = Stack(name="prod", settings=STACK.settings, published=(key,), api=STACK.api, token=None)
+    deployed = Stack(name="prod", settings=STACK.settings, published=(key,), cloudflare=API)
     monkeypatch.setattr(patience.Work, "all", nothing)
     monkeypatch.setattr(command_line, "read", lambda *_, **__: deployed)
     monkeypatch.setattr("sys.stdin", io.StringIO("geheim\n"))

@@ -13,6 +13,7 @@ import pytest
 
 import doctor
 from doctor.observe import host, web
+from model import cloudflare
 from tests.doctor import seen
 
 SCRIPT = Path(doctor.__file__).parent.parent / "host" / "mailhostctl" / "facts.py"
@@ -101,5 +102,5 @@ def test_cloudflares_answers_are_read(document: object, found: bool, status: str
 
 
 def test_without_a_token_cloudflare_is_not_asked() -> None:
-    zone = web.zone("example.com", None, api="https://api.invalid", token=None, timeout=1)
+    zone = web.zone("example.com", None, api=cloudflare.Access(url="https://api.invalid", token=None), timeout=1)
     assert "apiToken" in zone.error

@@ -10,7 +10,7 @@ import pytest
 
 from doctor import expected, stack
 from doctor.stack import Published, Stack, StackError
-from model.constants import CLOUDFLARE_API
+from model.cloudflare import URL, Access
 from tests.unit.samples import RAW, settings
 
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
@@ -21,8 +21,7 @@ def of(*records: Published, **changes: object) -> Stack:
         name="test",
         settings=settings(**changes),
         published=records,
-        api=CLOUDFLARE_API,
-        token=None,
+        cloudflare=Access(url=URL, token=None),
     )
 
 
@@ -139,7 +138,7 @@ def test_a_stack_is_read_with_its_secrets_wrapped(pulumi: Path) -> None:
     configure(pulumi)
     found = stack.read("prod", pulumi, timeout=10)
     assert found.settings.hostname == "mail.example.com"
-    assert found.token is not None
+    assert found.cloudflare.token is not None
     assert "a-token" not in repr(found)
     assert "argon2id" not in repr(found)
 

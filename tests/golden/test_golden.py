@@ -13,6 +13,7 @@ from model import (
     antivirus,
     certbot,
     digest,
+    dkim,
     dovecot,
     fail2ban,
     firewall,
@@ -66,7 +67,9 @@ def rendered(made: Settings) -> dict[str, str]:
     found = {file.path.lstrip("/"): file.content for file in files}
     zone = [*records.address(made)]
     for domain in made.served:
-        zone += [*records.early(made, domain), records.dkim(made, domain, PUBLIC_KEY)]
+        name, content = dkim.key_name(domain.selector, domain.name), dkim.quoted(dkim.key_record(PUBLIC_KEY))
+        key = records.Record(key="dkim", name=name, type="TXT", content=content, ttl=made.dns.ttl)
+        zone += [*records.early(made, domain), key]
         zone += [*records.invitation(made, domain), *records.promise(made, domain)]
     zone += [record for domain in made.silent for record in records.silent(made, domain)]
     found["host.txt"] = "\n".join(

@@ -7,9 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import records
-from model.dkim import CHUNK_OCTETS, key_record, quoted
-from tests.unit.samples import settings
+from model.dkim import CHUNK_OCTETS, key_name, key_record, quoted
 
 MESSAGE = b"From: alice@example.com\r\nTo: bob@example.org\r\nSubject: hello\r\n\r\nHow are you?\r\n"
 
@@ -28,13 +26,12 @@ def test_a_signature_verifies_with_the_published_record(bits: int) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     # PKCS#1, as tls.PrivateKey gives it
     private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    made = settings(dkim={"bits": bits})
-    record = records.dkim(made, made.served[0], public_pem(key))
-    assert record.name == "mail._domainkey.example.com"
+    name, content = key_name("mail", "example.com"), quoted(key_record(public_pem(key)))
+    assert name == "mail._domainkey.example.com"
     signed = dkimpy.sign(MESSAGE, b"mail", b"example.com", private) + MESSAGE
 
-    def dns(name: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG001 - dkimpy's signature
-        return joined(record.content).encode() if name == f"{record.name}.".encode() else None
+    def dns(asked: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG001 - dkimpy's signature
+        return joined(content).encode() if asked == f"{name}.".encode() else None
 
     assert dkimpy.verify(signed, dnsfunc=dns)
     assert not dkimpy.verify(signed.replace(b"How", b"Who"), dnsfunc=dns)

@@ -1,0 +1,38 @@
+"""Domains, everything about each decided: those the host serves, and those without mail."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from model import options
+from model.rotation import DkimKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedDomain:
+    """One domain this host serves, everything about it decided."""
+
+    name: str
+    zone_id: str | None
+    keys: tuple[DkimKey, ...]
+    """Oldest first; exactly one signs."""
+    dmarc: Literal["none", "quarantine", "reject"]
+    spf: options.Spf
+    reports: tuple[str, ...]
+    """Who gets reports about it."""
+    bimi: options.Bimi
+    catch_all: str | None
+
+    @property
+    def selector(self) -> str:
+        """The selector of the key that signs."""
+        return next(key.selector for key in self.keys if key.state == "signs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SilentDomain:
+    """One domain that neither sends nor receives mail: it has a zone, and nothing on the host."""
+
+    name: str
+    zone_id: str | None
+    reports: tuple[str, ...]
+    """Who gets reports on mail that others send in its name; often nobody."""
