@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailhostctl import durable, generations, nosync
+from mailhostctl import durable, generations, nosync, suffixes
 from mailhostctl.paths import STATE, Root
 from mailhostctl.services import SERVICES
 from mailhostctl.system import Completed, MailhostError, must, run, say
@@ -94,7 +94,8 @@ def _update() -> None:
 
 def _apt_install(missing: list[str], *, first: bool) -> Completed:
     before = nosync.suppressor() if first else None
-    return run([*APT, "install", *missing], env=ENVIRONMENT, timeout=1800, before=before)
+    with suffixes.compiled_meanwhile(missing):
+        return run([*APT, "install", *missing], env=ENVIRONMENT, timeout=1800, before=before)
 
 
 def _preseed(answer: str) -> None:

@@ -73,3 +73,11 @@ def test_the_outputs_are_the_host_name_and_where_the_keys_stand(host: Host) -> N
         "due": "when you say so",
     }
     assert host.stack.outputs() == {"hostname": f"mail.{host.machine.domain}", "dkim": keys}
+
+
+def test_rspamds_suffixes_were_compiled_while_apt_was_at_work(host: Host) -> None:
+    def first(unit: str) -> float:
+        log = host.run("journalctl", "--unit", unit, "--output", "short-unix", "--quiet")
+        return float(log.split()[0])
+
+    assert first("mailhost-suffixes") < first("rspamd")

@@ -46,7 +46,8 @@ exit 0
 COMMANDS = (
     *("apt-cache", "apt-get", "certbot", "debconf-set-selections", "doveconf", "dpkg", "dpkg-query", "iptables"),
     *("iptables-restore", "ip6tables-restore", "journalctl", "opendkim", "openssl", "postconf"),
-    *("postfix", "postmap", "sievec", "systemctl", "systemd-sysusers", "systemd-tmpfiles", "ufw"),
+    *("postfix", "postmap", "sievec", "systemctl", "systemd-run", "systemd-sysusers"),
+    *("systemd-tmpfiles", "ufw"),
     *("doveadm", "logger", "nginx", "postcat", "postqueue", "postsuper", "ss", "fail2ban-client", "fail2ban-regex"),
     *("logrotate", "pflogsumm", "rsyslogd", "sendmail", "systemd-analyze"),
 )

@@ -62,6 +62,18 @@ def test_all_in_one_transaction_and_nothing_starts(host: Host, capsys: Capsys) -
     assert not (host.root / POLICY[1:]).exists()
 
 
+@pytest.mark.parametrize("wanted", ["postfix", "postfix rspamd"])
+def test_rspamds_suffixes_are_compiled_while_apt_is_at_work(host: Host, wanted: str) -> None:
+    host.play("systemd-run", 'echo "systemd-run $*" >> "$FAKE/log"; : > "$FAKE/compiling"\n')
+    # apt is not done before the compilation has begun.
+    waits = 'for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$FAKE/compiling" ] || sleep 0.5; done\n'
+    host.play("apt-get", APT_GET + f'case "$*" in *rspamd) : > "$FAKE/installed/rspamd"; {waits} esac\n')
+    assert host.run("packages", stdin=wanted) == 0
+    log = host.calls()
+    compiled = [call for call in log if call.endswith("flock /var/lib/rspamd rspamadm mime urls /etc/hostname")]
+    assert len(compiled) == wanted.count("rspamd")
+
+
 def test_the_second_time_nothing_is_asked_of_apt(host: Host, capsys: Capsys) -> None:
     host.run("packages", stdin="postfix ufw")
     first = capsys.readouterr().out
