@@ -1,7 +1,7 @@
 """rspamd's list of public suffixes, compiled while apt is still at work.
 
-rspamd(8) needs it at its first start, and the compiler (Hyperscan) some 12 s for it. On a first `up` mail waits for that
-start, while a processor lies idle during the installation.
+rspamd(8) needs it at its first start, and the compiler (Hyperscan) some 12 s for it. On a first `up` mail waits for
+that start, while a processor lies idle during the installation.
 """
 
 from __future__ import annotations
