@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import pulumi
 from pulumi.runtime.rpc_manager import RPCManager
 from pulumi.runtime.settings import SETTINGS
+from pulumi.runtime.stack import ResourceRegistrationFailed
 
 from components.cloudflare import DnsRecord, delete_record, list_records, own_comment
 from model import foreign
@@ -98,8 +99,12 @@ class ForeignRecords:
             raise pulumi.RunError(foreign.report(conflicts.values(), self._host))
 
     async def _met(self, name: str, inputs: pulumi.Inputs) -> list[foreign.Conflict]:
-        # A preview does not know the id of what is yet to be made.
-        if await self._records[name].id.is_known():
+        try:
+            # A preview does not know the id of what is yet to be made.
+            if await self._records[name].id.is_known():
+                return []
+        except ResourceRegistrationFailed:
+            # --target leaves it out, or the engine says itself what is wrong with it.
             return []
         known = await _known(inputs)
         zone_id = known["zoneId"]

@@ -45,11 +45,6 @@ def answers() -> bool:
     return processes.listening(GATEWAY4, ACME_PORT) and processes.listening(GATEWAY4, ACME_MANAGEMENT_PORT)
 
 
-def stop() -> None:
-    """Stop Pebble: issuing fails until it is started again."""
-    processes.stop(_NAME)
-
-
 def issuing_roots() -> str:
     """Certificates (PEM) that clients of the mail hosts must trust: the root of each start, the present one last."""
     return roots_file().read_text()

@@ -9,7 +9,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from lab import acme, cloudflare, dns, paths
+from lab import cloudflare, dns, network, paths
+from lab.addresses import ACME_PORT, Machine
 
 _held = 0
 """How many sections of this process hold the lock: only the outermost takes it."""
@@ -92,11 +93,13 @@ def answers_held(zone: str) -> Iterator[None]:
 
 
 @contextmanager
-def certificate_authority_stopped() -> Iterator[None]:
-    """The ACME server is away; when it is back, its issuing root is a new one."""
-    with _lock(fcntl.LOCK_EX):
-        acme.stop()
-        try:
-            yield
-        finally:
-            acme.start()
+def certificate_authority_away(machine: Machine) -> Iterator[None]:
+    """The ACME server refuses every connection of the machine.
+
+    Only that machine feels it. Were the server stopped, it would forget the accounts of all, unlike a real authority.
+    """
+    network.refuse(machine.ipv4, ACME_PORT)
+    try:
+        yield
+    finally:
+        network.admit(machine.ipv4, ACME_PORT)

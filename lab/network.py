@@ -40,6 +40,7 @@ delete table inet {TABLE}
 table inet {TABLE} {{
   counter escapes {{}}
   counter forwards {{}}
+  set refused {{ type ipv4_addr . inet_service; }}
   chain names {{
     type nat hook prerouting priority dstnat; policy accept;
     iifname "{BRIDGE}" ip daddr != {NETWORK4} meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {NS1_4}
@@ -61,6 +62,7 @@ table inet {TABLE} {{
   chain doors {{
     type filter hook input priority filter; policy accept;
     iifname != "{BRIDGE}" accept
+    ip saddr . tcp dport @refused reject with tcp reset
     ct state established,related accept
     meta l4proto {{ icmp, ipv6-icmp }} accept
     meta l4proto {{ tcp, udp }} th dport 53 accept
@@ -105,6 +107,16 @@ def down() -> None:
         run(["ip", "link", "delete", BRIDGE, "type", "bridge"], what="removing the lab's bridge")
     rules = f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\n"
     run(["nft", "-f", "-"], what="removing the lab's packet rules", content=rules)
+
+
+def refuse(address: str, port: int) -> None:
+    """Refuse TCP connections of a machine (IPv4) to a port of the outer machine, until `admit`."""
+    run(["nft", "add", "element", "inet", TABLE, "refused", f"{{ {address} . {port} }}"], what="shutting a door")
+
+
+def admit(address: str, port: int) -> None:
+    """Take a refusal back."""
+    run(["nft", "delete", "element", "inet", TABLE, "refused", f"{{ {address} . {port} }}"], what="opening a door")
 
 
 def dropped(counter: str = "escapes") -> int:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from google.protobuf.json_format import MessageToDict
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks, set_mocks
+from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
 ROOT = Path(__file__).parents[2]
@@ -153,13 +154,16 @@ def _ed25519() -> dict[str, object]:
 
 
 class _Recorder(MockMonitor):
-    def __init__(self, mocks: Mocks) -> None:
+    def __init__(self, mocks: Mocks, left_out: Container[str]) -> None:
         super().__init__(mocks)
+        self.left_out = left_out
         self.seen: list[Seen] = []
         self.registered: dict[str, Mapping[str, Any]] = {}
 
     def RegisterResource(self, request: Any) -> Any:
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call] # because the SDK has no types here
+        if request.name in self.left_out:
+            response.result = resource_pb2.Result.SKIP
         self.seen.append(
             Seen(
                 urn=response.urn,
@@ -196,10 +200,12 @@ def run(
     preview: bool = False,
     zone: Sequence[Mapping[str, object]] = (),
     exist: Container[str] = (),
+    left_out: Container[str] = (),
 ) -> Graph:
     """Run the program with `config` (keys without namespace) and return what it registered.
 
-    `zone` has the records that Cloudflare tells of, `exist` the names of resources that a preview finds in the state.
+    `zone` has the records that Cloudflare tells of, `exist` the names of resources that a preview finds in the state,
+    `left_out` those that the engine leaves out, as with --target.
     """
     flat = {
         key if ":" in key else f"mailhost:{key}": value if isinstance(value, str) else json.dumps(value)
@@ -210,7 +216,7 @@ def run(
         # Any root keeps set_mocks from making one: the program gets its own, as from the language host.
         pulumi.runtime.settings.set_root_resource(object())  # type: ignore[arg-type] # because nobody looks at it
         provider = _Provider(preview=preview, public_key=PUBLIC_KEY, zone=zone, exist=exist)
-        recorder = _Recorder(provider)
+        recorder = _Recorder(provider, left_out)
         set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
         # Mocks have no engine that could call back.
         pulumi.runtime.settings.SETTINGS.callbacks = recorder

@@ -16,8 +16,10 @@ CAA = {"id": "3", "type": "CAA", "name": "mail.example.org", "content": '0 issue
 OTHER = {"id": "4", "type": "A", "name": "www.example.org", "content": "203.0.113.200"}
 
 
-def previewed(zone: Sequence[Mapping[str, object]], *, exist: Sequence[str] = ()) -> Graph:
-    return run(CONFIG, secret_keys=("mailboxes",), preview=True, zone=zone, exist=exist)
+def previewed(
+    zone: Sequence[Mapping[str, object]], *, exist: Sequence[str] = (), left_out: Sequence[str] = ()
+) -> Graph:
+    return run(CONFIG, secret_keys=("mailboxes",), preview=True, zone=zone, exist=exist, left_out=left_out)
 
 
 def test_a_preview_names_at_once_all_that_new_records_meet() -> None:
@@ -50,6 +52,13 @@ def test_only_a_new_record_meets_what_is_there() -> None:
         previewed([MX, SPF], exist=["mail-example.org-mx"])
     assert SPF["content"] in str(refused.value)
     assert MX["content"] not in str(refused.value)
+
+
+def test_what_a_preview_leaves_out_meets_nothing_and_hides_nothing() -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        previewed([MX, SPF], left_out=["mail-example.org-spf"])
+    assert MX["content"] in str(refused.value)
+    assert SPF["content"] not in str(refused.value)
 
 
 def test_a_preview_tells_what_a_killed_update_left(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import dns.exception
 import pytest
 
-from lab import acme, cloudflare, faults, paths
+from lab import acme, cloudflare, faults, machines, paths, processes
 from lab import dns as lab_dns
-from lab.addresses import NS1_4, NS2_4, RESOLVER4
+from lab.addresses import ACME_PORT, GATEWAY4, NS1_4, NS2_4, RESOLVER4, Machine
 from lab.clients import wait_for
 from tests.lab.test_names import ask, values
 
@@ -46,11 +46,24 @@ def test_second_nameserver_is_silent() -> None:
     assert seen(NS2_4) == ['"there"']
 
 
-def test_certificate_authority_is_away_and_back_with_a_new_root() -> None:
+def test_the_certificate_authority_is_away_for_one_machine(guest: Machine) -> None:
+    def connects() -> bool:
+        script = f"import socket; socket.create_connection(('{GATEWAY4}', {ACME_PORT}), 2)"
+        done = machines.execute(guest.name, ["python3", "-c", script])
+        assert done.returncode == 0 or "ConnectionRefusedError" in done.stderr
+        return done.returncode == 0
+
+    assert connects()
+    with faults.certificate_authority_away(guest):
+        assert not connects()
+        assert acme.answers()
+    assert connects()
+
+
+def test_a_restarted_certificate_authority_has_a_new_root() -> None:
     before = acme.issuing_roots()
-    with faults.certificate_authority_stopped():
-        assert not acme.answers()
-    assert acme.answers()
+    processes.stop("pebble")
+    acme.start()
     assert acme.issuing_roots().startswith(before)  # certificates of the old one are still out there
     assert len(acme.issuing_roots()) > len(before)
 
@@ -72,13 +85,13 @@ def test_publication_is_held() -> None:
 
 def test_a_fault_waits_for_whoever_must_not_meet_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILHOST_CACHE", str(tmp_path))  # a lock of our own: others may hold the lab's for minutes
-    monkeypatch.setattr(acme, "stop", lambda: None)
-    monkeypatch.setattr(acme, "start", lambda: None)
+    monkeypatch.setattr(lab_dns, "stop_second", lambda: None)
+    monkeypatch.setattr(lab_dns, "start_second", lambda: None)
     script = "from lab import faults\nwith faults.undisturbed():\n    print('calm', flush=True)\n    input()"
     started = threading.Event()
 
     def disturb() -> None:
-        with faults.certificate_authority_stopped():
+        with faults.second_nameserver_silent():
             started.set()
 
     with subprocess.Popen(
