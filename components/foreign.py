@@ -104,7 +104,7 @@ class ForeignRecords:
             if await self._records[name].id.is_known():
                 return []
         except ResourceRegistrationFailed:
-            # --target leaves it out, or the engine says itself what is wrong with it.
+            # The engine says itself what is wrong with it, and goes on with --continue-on-error.
             return []
         known = await _known(inputs)
         zone_id = known["zoneId"]

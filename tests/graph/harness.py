@@ -154,16 +154,16 @@ def _ed25519() -> dict[str, object]:
 
 
 class _Recorder(MockMonitor):
-    def __init__(self, mocks: Mocks, left_out: Container[str]) -> None:
+    def __init__(self, mocks: Mocks, failing: Container[str]) -> None:
         super().__init__(mocks)
-        self.left_out = left_out
+        self.failing = failing
         self.seen: list[Seen] = []
         self.registered: dict[str, Mapping[str, Any]] = {}
 
     def RegisterResource(self, request: Any) -> Any:
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call] # because the SDK has no types here
-        if request.name in self.left_out:
-            response.result = resource_pb2.Result.SKIP
+        if request.name in self.failing:
+            response.result = resource_pb2.Result.FAIL
         self.seen.append(
             Seen(
                 urn=response.urn,
@@ -200,12 +200,12 @@ def run(
     preview: bool = False,
     zone: Sequence[Mapping[str, object]] = (),
     exist: Container[str] = (),
-    left_out: Container[str] = (),
+    failing: Container[str] = (),
 ) -> Graph:
     """Run the program with `config` (keys without namespace) and return what it registered.
 
     `zone` has the records that Cloudflare tells of, `exist` the names of resources that a preview finds in the state,
-    `left_out` those that the engine leaves out, as with --target.
+    `failing` those that the engine goes on without, as with --continue-on-error.
     """
     flat = {
         key if ":" in key else f"mailhost:{key}": value if isinstance(value, str) else json.dumps(value)
@@ -216,7 +216,7 @@ def run(
         # Any root keeps set_mocks from making one: the program gets its own, as from the language host.
         pulumi.runtime.settings.set_root_resource(object())  # type: ignore[arg-type] # because nobody looks at it
         provider = _Provider(preview=preview, public_key=PUBLIC_KEY, zone=zone, exist=exist)
-        recorder = _Recorder(provider, left_out)
+        recorder = _Recorder(provider, failing)
         set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
         # Mocks have no engine that could call back.
         pulumi.runtime.settings.SETTINGS.callbacks = recorder
