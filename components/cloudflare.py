@@ -172,8 +172,9 @@ def delete_record(record_id: str) -> None:
     Raises:
         OSError: It cannot be deleted; the message is Cloudflare's, where it answers.
     """
-    known = {**pulumi.runtime.get_config_env(), **pulumi.runtime.config.CONFIG.get()}
-    api = cloudflare.access(known, os.environ)
+    config = pulumi.Config("cloudflare")
+    configured = {f"cloudflare:{key}": config.get(key) or "" for key in ("apiToken", "baseUrl")}
+    api = cloudflare.access(configured, os.environ)
     if api.problem:
         raise OSError(api.problem)
     zone_id, _, record = record_id.partition("/")

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, Final, TypeVar
@@ -26,7 +26,7 @@ class ForeignRecords:
     """Watches every DNS record below a component. Owns nothing.
 
     Only what a new record would meet is of interest: an unchanged stack asks Cloudflare nothing, a new one once for
-    each zone. A preview looks at its end and names every conflict. In an update the engine asks before it creates a
+    each zone. A preview names every conflict at its end. In an update the engine asks before it creates a
     record, and stops at the first: without a preview this is the only look, and else the last.
     A record that this stack made and could not note, because the update was cut off, gives way to the same made anew.
     """
@@ -43,7 +43,6 @@ class ForeignRecords:
         self._planned: dict[str, pulumi.Inputs] = {}
         self._first: dict[str, pulumi.Resource] = {}
         self._zones: dict[str, asyncio.Future[list[foreign.Existing]]] = {}
-        # In an update the SDK's own threads all wait for records that wait for this look.
         self._thread = ThreadPoolExecutor(max_workers=1)
 
     def watching(self, opts: pulumi.ResourceOptions | None) -> pulumi.ResourceOptions:
@@ -106,18 +105,10 @@ class ForeignRecords:
         except ResourceRegistrationFailed:
             # The engine says itself what is wrong with it, and goes on with --continue-on-error.
             return []
-        known = await _known(inputs)
-        zone_id = known["zoneId"]
-        if zone_id not in self._zones:
-            self._zones[zone_id] = asyncio.ensure_future(list_records(zone_id))
-        return self._conflicts(name, known, await self._zones[zone_id])
+        return await self._conflicts(name, await _known(inputs))
 
     async def _before_create(self, made: pulumi.ResourceHookArgs) -> None:
-        inputs = made.new_inputs or {}
-        zone_id = str(inputs["zoneId"])
-        if zone_id not in self._zones:
-            self._zones[zone_id] = self._aside(_listed, zone_id)
-        found = self._conflicts(made.name, inputs, await self._zones[zone_id])
+        found = await self._conflicts(made.name, made.new_inputs or {})
         for left in [conflict.existing for conflict in found if conflict.left]:
             try:
                 await self._aside(delete_record, left.id)
@@ -127,9 +118,7 @@ class ForeignRecords:
         if in_the_way := [conflict for conflict in found if not conflict.left]:
             raise ValueError(foreign.report(in_the_way, self._host))
 
-    def _conflicts(
-        self, name: str, inputs: Mapping[str, object], records: Iterable[foreign.Existing]
-    ) -> list[foreign.Conflict]:
+    async def _conflicts(self, name: str, inputs: Mapping[str, object]) -> list[foreign.Conflict]:
         content, data = inputs.get("content"), inputs.get("data")
         wanted = foreign.Wanted(
             resource=name,
@@ -138,7 +127,16 @@ class ForeignRecords:
             content=content if isinstance(content, str) else None,
             data=data if isinstance(data, Mapping) else {},
         )
+        records = await self._existing(str(inputs["zoneId"]))
         return [found for existing in records if (found := foreign.conflict(wanted, existing, self._host))]
+
+    async def _existing(self, zone_id: str) -> list[foreign.Existing]:
+        if zone_id not in self._zones:
+            # In an update the SDK's own threads all wait for records that wait for this look.
+            preview = pulumi.runtime.is_dry_run()
+            asked = asyncio.ensure_future(list_records(zone_id)) if preview else self._aside(_listed, zone_id)
+            self._zones[zone_id] = asked
+        return await self._zones[zone_id]
 
     def _aside(self, call: Callable[[str], _T], argument: str) -> asyncio.Future[_T]:
         context = contextvars.copy_context()

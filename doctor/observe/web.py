@@ -65,8 +65,7 @@ def zone(name: str, zone_id: str | None, *, api: cloudflare.Access, timeout: flo
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310 because of the same look
             document = json.load(answer)
     except urllib.error.HTTPError as error:
-        with error:
-            return Zone(name=name, error=f"it answers {error.code}: {cloudflare.refusal(error.read()) or error.reason}")
+        return Zone(name=name, error=f"it answers {error.code}: {_said(error)}")
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return Zone(name=name, error=explain(reason) if isinstance(reason, Exception) else str(reason))
@@ -86,3 +85,11 @@ def parse_zone(name: str, document: Any) -> Zone:
         status=str(entry.get("status", "")),
         servers=tuple(sorted(str(server).lower().rstrip(".") for server in servers)),
     )
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    try:
+        with error:
+            return cloudflare.refusal(error.read()) or error.reason
+    except (OSError, http.client.HTTPException):
+        return error.reason

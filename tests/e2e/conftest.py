@@ -54,8 +54,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each test the machine of each release that lives through its module."""
     if "host" not in metafunc.fixturenames:
         return
-    name = metafunc.module.__name__.rpartition(".")[2]
-    life = next(number for number, modules in enumerate(LIVES) if name in modules)
+    life = next(number for number, modules in enumerate(LIVES) if metafunc.definition.path.stem in modules)
     releases: dict[str, list[str]] = {}
     for machine in MACHINE_NAMES:
         releases.setdefault(MACHINES[machine].release, []).append(machine)

@@ -81,6 +81,6 @@ def test_an_adopted_record_is_imported_and_not_looked_for() -> None:
 
 def test_a_record_that_looks_into_its_zone_finds_every_plugin_started(graph: Graph) -> None:
     # Otherwise the engine may wait for a plugin with every step taken by a record that waits for the engine.
-    for record in graph.of_type("cloudflare:index/dnsRecord:DnsRecord"):
+    for record in graph.of_type(DNS_RECORD):
         before = {graph.resources[urn].type.partition(":")[0] for urn in graph.before(record) if urn in graph.resources}
         assert {"command", "tls"} <= before, record.name
