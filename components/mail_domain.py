@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_tls as tls
 
 from components.cloudflare import DnsRecord, find_zone
 from components.dns import Published, publish
+from components.private_key import PrivateKey
 from model import records
 from model.dkim import WITHDRAWN, ed25519_record, ed25519_selector, key_name, key_record, quoted
 from model.domains import ServedDomain
@@ -87,7 +87,7 @@ class MailDomain(pulumi.ComponentResource):
         return [*invitation, *promise]
 
     def _pair(self, key: DkimKey) -> KeyPair:
-        rsa = tls.PrivateKey(
+        rsa = PrivateKey(
             f"{self._name}-rsa{key.suffix}",
             algorithm="RSA",
             rsa_bits=self._settings.dkim.bits,
@@ -96,7 +96,7 @@ class MailDomain(pulumi.ComponentResource):
         published = [self._publish_key(key, second=False, content=_quoted(rsa, key_record))]
         if self._settings.dkim.signer != "rspamd":
             return KeyPair(key=key, rsa_pem=rsa.private_key_pem, ed25519_pem=None, records=published)
-        ed25519 = tls.PrivateKey(
+        ed25519 = PrivateKey(
             f"{self._name}-ed25519{key.suffix}", algorithm="ED25519", opts=pulumi.ResourceOptions(parent=self)
         )
         published.append(self._publish_key(key, second=True, content=_quoted(ed25519, ed25519_record)))
@@ -154,5 +154,5 @@ class MailDomain(pulumi.ComponentResource):
         return [pulumi.Alias(name=f"{host}-{group}-{key}", parent=parent)]
 
 
-def _quoted(key: tls.PrivateKey, record: Callable[[str], str]) -> pulumi.Output[str]:
+def _quoted(key: PrivateKey, record: Callable[[str], str]) -> pulumi.Output[str]:
     return key.public_key_pem.apply(lambda pem: quoted(record(pem)))

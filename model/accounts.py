@@ -5,6 +5,7 @@ Postfix's recipient maps, its sender login map and Dovecot's users all derive fr
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 from model.constants import LOCALHOST, USERS_FILE
 from model.files import ConfigFile, render
@@ -26,8 +27,7 @@ class User:
     """Extra fields, as Dovecot's generation writes them: the mailbox's own quota, if it has one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class UsersContext:
+class UsersContext(TypedDict):
     """What templates/dovecot/users.j2 needs. Secret: it holds the password hashes."""
 
     users: tuple[User, ...]

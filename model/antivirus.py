@@ -1,14 +1,13 @@
 """ClamAV's file: the scanner rspamd asks, as small as it can be. Signatures are the business of freshclam."""
 
-from dataclasses import dataclass
+from typing import TypedDict
 
 from model import constants
 from model.files import ConfigFile, render
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClamdContext:
+class ClamdContext(TypedDict):
     """What templates/clamav/clamd.conf.j2 needs."""
 
     socket: str

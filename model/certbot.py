@@ -1,14 +1,13 @@
 """The certificates' renewal: a hook that lets the daemons read the new one. Issuing them is a command."""
 
-from dataclasses import dataclass
+from typing import TypedDict
 
 from model import web
 from model.files import ConfigFile, render
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class HookContext:
+class HookContext(TypedDict):
     """What templates/letsencrypt/deploy-hook.j2 needs."""
 
     hostname: str

@@ -7,7 +7,7 @@ so their number does not grow with the domains.
 import base64
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from model import constants
 from model.files import TEMPLATES, ConfigFile, render
@@ -28,8 +28,7 @@ class Door:
     """Name in SRV records (RFC 6186 §3, RFC 8314 §5.1)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProgramContext:
+class ProgramContext(TypedDict):
     """What the documents for mail programs need: templates/client_setup/*.xml.j2 and profile.mobileconfig.j2."""
 
     hostname: str
@@ -38,8 +37,7 @@ class ProgramContext:
     sending: tuple[Door, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PageContext:
+class PageContext(TypedDict):
     """What templates/client_setup/index.html.j2 needs."""
 
     hostname: str

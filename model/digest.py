@@ -1,13 +1,12 @@
 """The daily digest: a timer, and what it runs."""
 
-from dataclasses import dataclass
+from typing import TypedDict
 
 from model.files import ConfigFile, render
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class DigestContext:
+class DigestContext(TypedDict):
     """What the templates in templates/digest need."""
 
     reader: str

@@ -5,7 +5,7 @@ The users file is in `accounts`.
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, TypedDict
 
 from model import constants
 from model.files import ConfigFile, Nothing, render
@@ -39,8 +39,7 @@ _OLD: Final = _Names(
 _NEW: Final = _Names(compression="mail_compress", search="fts_flatcurve", imap=(), unlimited="quota_enforce=no")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DovecotContext:
+class DovecotContext(TypedDict):
     """What templates/dovecot/2.3/dovecot.conf.j2 and its 2.4 twin need."""
 
     hostname: str
@@ -94,8 +93,7 @@ class DovecotContext:
     metrics_port: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlacesContext:
+class PlacesContext(TypedDict):
     """What templates/dovecot/sysusers.conf.j2 and tmpfiles.conf.j2 need."""
 
     vmail: str
@@ -107,8 +105,7 @@ class PlacesContext:
     lent: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ToolsContext:
+class ToolsContext(TypedDict):
     """What our programs beside Dovecot and their units need."""
 
     hostname: str

@@ -1,7 +1,6 @@
 """fail2ban's files: after how many failures, counted where, an address is shut out, and who never is."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from model.files import ConfigFile, Nothing, render
 from model.settings import Settings
@@ -15,8 +14,7 @@ REPEATS: Final = 3
 _DAY: Final = 86_400
 
 
-@dataclass(frozen=True, kw_only=True)
-class JailContext:
+class JailContext(TypedDict):
     """What templates/fail2ban/jail.local.j2 needs. Times are seconds."""
 
     attempts: int

@@ -2,15 +2,15 @@
 
 import dataclasses
 import hashlib
+import os
 import re
+import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypedDict
 
 import jinja2
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
@@ -42,24 +42,22 @@ class ConfigFile:
         return hashlib.sha256(self.content.encode()).hexdigest()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Nothing:
+class Nothing(TypedDict):
     """The context of a template without variables."""
 
 
-def render(template: str, context: "DataclassInstance") -> str:
-    """Fill a template with the fields of `context`.
+def render(template: str, context: Mapping[str, object]) -> str:
+    """Fill a template.
 
     Args:
         template: path below templates/.
-        context: a dataclass with exactly the names the template uses. The template also gets `managed`, its header.
+        context: exactly the names the template uses. The template also gets `managed`, its header.
 
     Raises:
         jinja2.UndefinedError: the template uses a name that the context does not have.
     """
-    values = {field.name: getattr(context, field.name) for field in dataclasses.fields(context)}
     managed = f"Managed by Pulumi from templates/{template}: a change made here is lost at the next `pulumi up`."
-    return environment().get_template(template).render(values, managed=managed)
+    return environment().get_template(template).render(context, managed=managed)
 
 
 @cache
@@ -72,4 +70,17 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - configuration files, not HTML
+        bytecode_cache=_bytecode_cache(),
     )
+
+
+def _bytecode_cache() -> jinja2.BytecodeCache | None:
+    """Keep compiled templates as Python keeps compiled modules: compiling takes as long as filling all of them."""
+    folder = TEMPLATES / "__pycache__"
+    if sys.dont_write_bytecode:
+        return None
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return jinja2.FileSystemBytecodeCache(str(folder)) if os.access(folder, os.W_OK) else None

@@ -1,6 +1,7 @@
 """ufw's files: TCP ports that are open, SSH first, the others because a service behind them is on."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from model import constants
 from model.files import ConfigFile, Nothing, render
@@ -20,8 +21,7 @@ class Port:
         return self.purpose.encode().hex()
 
 
-@dataclass(frozen=True, kw_only=True)
-class RulesContext:
+class RulesContext(TypedDict):
     """What templates/ufw/user.rules.j2 needs."""
 
     prefix: str

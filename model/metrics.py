@@ -3,8 +3,7 @@
 Dovecot's own page is in `dovecot`.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from model import constants
 from model.files import ConfigFile, Nothing, render
@@ -16,16 +15,14 @@ _LOG: Final = "/var/log/mailhost.log"
 _EXPORTER: Final = "prometheus-postfix-exporter"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PageContext:
+class PageContext(TypedDict):
     """Where a page is served."""
 
     address: str
     """IP address and port, an IPv6 address in brackets."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExporterContext:
+class ExporterContext(TypedDict):
     """What templates/metrics/exporter.j2 needs."""
 
     address: str
@@ -33,8 +30,7 @@ class ExporterContext:
     log: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class LogContext:
+class LogContext(TypedDict):
     """The log of all mail programs."""
 
     log: str
@@ -42,8 +38,7 @@ class LogContext:
     """User as whom rsyslog writes; the group is adm."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RuleContext:
+class RuleContext(TypedDict):
     """What templates/metrics/rsyslog.conf.j2 needs."""
 
     log: str
@@ -51,8 +46,7 @@ class RuleContext:
     """rsyslog is there for this file alone."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReaderContext:
+class ReaderContext(TypedDict):
     """What templates/metrics/mailhost-metrics.service.j2 needs."""
 
     groups: tuple[str, ...]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, TypedDict
 
 from model import constants
 from model.dkim import key_name
@@ -26,8 +26,7 @@ class SigningKey:
     private_key: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenDkimContext:
+class OpenDkimContext(TypedDict):
     """What the templates in templates/opendkim need."""
 
     key_table: str
@@ -65,9 +64,9 @@ def files(settings: Settings) -> tuple[ConfigFile, ...]:
     )
     templates = {
         "/etc/opendkim.conf": "opendkim/opendkim.conf.j2",
-        context.key_table: "opendkim/KeyTable.j2",
-        context.signing_table: "opendkim/SigningTable.j2",
-        context.trusted_hosts: "opendkim/TrustedHosts.j2",
+        context["key_table"]: "opendkim/KeyTable.j2",
+        context["signing_table"]: "opendkim/SigningTable.j2",
+        context["trusted_hosts"]: "opendkim/TrustedHosts.j2",
         "/etc/tmpfiles.d/mailhost-opendkim.conf": "opendkim/tmpfiles.conf.j2",
     }
     return tuple(ConfigFile(path=path, content=render(template, context)) for path, template in templates.items())

@@ -1,6 +1,7 @@
 """Postfix's files: mail in on port 25, submission, delivery to Dovecot, delivery to the world."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from model import accounts, constants
 from model.files import ConfigFile, Nothing, render
@@ -20,8 +21,7 @@ _RECIPIENT_LIMIT = 1000
 """Postfix's default of smtpd_recipient_limit."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MainContext:
+class MainContext(TypedDict):
     """What templates/postfix/main.cf.j2 needs."""
 
     hostname: str
@@ -58,8 +58,7 @@ class Door:
     """`yes`: TLS from the first byte; `no`: after STARTTLS."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MasterContext:
+class MasterContext(TypedDict):
     """What templates/postfix/master.cf.j2 needs."""
 
     doors: tuple[Door, ...]
@@ -72,8 +71,7 @@ class MasterContext:
     """Mail leaves over IPv4 although it arrives over both."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MapsContext:
+class MapsContext(TypedDict):
     """What the templates of the address maps need; see model/accounts.py."""
 
     domains: tuple[str, ...]
@@ -85,15 +83,13 @@ class MapsContext:
     """Destinations and what they must prove, as smtp_tls_policy_maps reads it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnitContext:
+class UnitContext(TypedDict):
     """What templates/postfix/postfix.service.j2 needs."""
 
     resolv_conf: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResolvConfContext:
+class ResolvConfContext(TypedDict):
     """What templates/postfix/resolv.conf.j2 needs."""
 
     address: str

@@ -1,7 +1,6 @@
 """Redis' file: rspamd's memory, on a socket, bounded."""
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from model import constants
 from model.files import ConfigFile, render
@@ -11,8 +10,7 @@ MEGABYTES: Final = 96
 """Most Redis keeps: some 400,000 learnt words, and counters. Idle it takes 15 MB."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RedisContext:
+class RedisContext(TypedDict):
     """What templates/redis/redis.conf.j2 needs."""
 
     socket: str

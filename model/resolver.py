@@ -1,14 +1,13 @@
 """Unbound's file: a validating resolver for this host alone."""
 
-from dataclasses import dataclass
+from typing import TypedDict
 
 from model import constants
 from model.files import ConfigFile, render
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnboundContext:
+class UnboundContext(TypedDict):
     """What templates/unbound/mailhost.conf.j2 needs."""
 
     address: str

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final
+from typing import Final, TypedDict
 
 from model import constants
 from model.dkim import ed25519_selector
@@ -32,29 +32,25 @@ FORGED: Final = (
 """Headers only this host may add to mail it delivers."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptionsContext:
+class OptionsContext(TypedDict):
     """What templates/rspamd/options.inc.j2 needs."""
 
     resolver: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class RedisContext:
+class RedisContext(TypedDict):
     """What templates/rspamd/redis.conf.j2 needs."""
 
     redis: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class SocketContext:
+class SocketContext(TypedDict):
     """What templates that name one socket need."""
 
     socket: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ControllerContext:
+class ControllerContext(TypedDict):
     """What templates/rspamd/worker-controller.inc.j2 needs."""
 
     learn_socket: str
@@ -64,15 +60,13 @@ class ControllerContext:
     port: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class PasswordContext:
+class PasswordContext(TypedDict):
     """What templates/rspamd/controller-password.inc.j2 needs. Secret."""
 
     password: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ActionsContext:
+class ActionsContext(TypedDict):
     """What templates/rspamd/actions.conf.j2 needs: scores."""
 
     greylist: str
@@ -80,29 +74,25 @@ class ActionsContext:
     reject: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeadersContext:
+class HeadersContext(TypedDict):
     """What templates/rspamd/milter_headers.conf.j2 needs."""
 
     forged: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class BayesContext:
+class BayesContext(TypedDict):
     """What templates/rspamd/classifier-bayes.conf.j2 needs."""
 
     autolearn_spam: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class BlocklistsContext:
+class BlocklistsContext(TypedDict):
     """What templates/rspamd/rbl.conf.j2 needs."""
 
     blocklists: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class SettingsContext:
+class SettingsContext(TypedDict):
     """What templates/rspamd/settings.conf.j2 needs."""
 
     symbols: tuple[str, ...]
@@ -110,8 +100,7 @@ class SettingsContext:
     signs: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class SubmittedContext:
+class SubmittedContext(TypedDict):
     """What templates/rspamd/rspamd.local.lua.j2 needs."""
 
     symbol: str
@@ -128,8 +117,7 @@ class Limits:
     """Seconds until a full bucket takes one more message."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OverrideContext:
+class OverrideContext(TypedDict):
     """What templates/rspamd/rspamd.conf.local.override.j2 needs."""
 
     limits: Limits | None
@@ -147,22 +135,19 @@ class SigningKeys:
     ed25519: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class SigningContext:
+class SigningContext(TypedDict):
     """What templates/rspamd/dkim_signing.conf.j2 needs."""
 
     keys: tuple[SigningKeys, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class VmailContext:
+class VmailContext(TypedDict):
     """What templates/rspamd/sysusers.conf.j2 needs."""
 
     vmail: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class FoldersContext:
+class FoldersContext(TypedDict):
     """What templates/rspamd/tmpfiles.conf.j2 needs."""
 
     milter_dir: str

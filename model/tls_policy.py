@@ -4,7 +4,7 @@ mta-sts-daemon fetches and keeps policies. It knows nothing of DANE, which must 
 so `mailhostctl tls-policy` stands between it and Postfix where DANE is on.
 """
 
-from dataclasses import dataclass
+from typing import TypedDict
 
 from model import constants
 from model.files import ConfigFile, render
@@ -14,22 +14,19 @@ _UNITS = "/etc/systemd/system"
 _NAME = "mailhost-tls-policy"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DaemonContext:
+class DaemonContext(TypedDict):
     """What templates/tls_policy/mta-sts-daemon.yml.j2 needs."""
 
     port: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class SocketContext:
+class SocketContext(TypedDict):
     """What templates/tls_policy/mailhost-tls-policy.socket.j2 needs."""
 
     path: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServiceContext:
+class ServiceContext(TypedDict):
     """What templates/tls_policy/mailhost-tls-policy.service.j2 needs."""
 
     resolver: str

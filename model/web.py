@@ -5,15 +5,14 @@ servers (model/mta_sts.py). Either can be off; with both off there is no web ser
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 from model import client_setup, constants, mta_sts
 from model.files import ConfigFile, render
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class NginxContext:
+class NginxContext(TypedDict):
     """What templates/nginx/nginx.conf.j2 needs."""
 
     hostname: str
@@ -29,8 +28,7 @@ class NginxContext:
     """CSP source of the help page's style sheet; empty without the client setup."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DomainsContext:
+class DomainsContext(TypedDict):
     """What templates/nginx/domains.conf.j2 needs."""
 
     domains: tuple["WebDomain", ...]
@@ -48,8 +46,7 @@ class WebDomain:
     certificate_key: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocationsContext:
+class LocationsContext(TypedDict):
     """What templates/nginx/locations.conf.j2 needs."""
 
     hostname: str
