@@ -1,11 +1,10 @@
-"""A daemon and its files: staged one by one, the secret ones at once, applied together.
+"""A daemon and its files: staged, the secret ones by a command of their own, and applied together.
 
 Every daemon's component is a `Service`. Staging never touches a live file; the one apply has the digests of all files
 in its input, so it runs exactly when one of them changed, and the host validates, swaps, reloads and checks as one
 transaction (see host/mailhostctl).
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +12,7 @@ import pulumi
 
 from components.remote import RemoteHost, command
 from model.files import ConfigFile
-from model.manifest import manifest, secrets_document
+from model.manifest import bundle, manifest
 from model.settings import Settings
 
 
@@ -66,23 +65,23 @@ class ServiceArgs:
 class Service(pulumi.ComponentResource):
     """Stages the files of one daemon under /var/lib/mailhost and applies them as a new generation.
 
-    The files are staged one after another, so that a service holds one SSH connection at a time.
+    All files travel as one text (why: docs/adr/0007), the secret ones as another after it, so that a service holds one
+    SSH connection at a time.
     """
 
     staged: pulumi.Resource
-    """The last of its files is staged: the next service may use the connection."""
+    """All its files are staged: the next service may use the connection."""
     applied: pulumi.Resource
     """Depend on it to run only once the daemon runs with this configuration and answers."""
 
     def __init__(self, token: str, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(token, name, {}, opts)
-        previous = [args.host.helper]
-        for file in args.files:
-            previous = [self._stage(name, args, file, after=previous)]
+        self.staged = args.host.helper
+        if args.files:
+            self.staged = self._stage(name, args, "files", bundle(args.files))
         secrets = _secrets(args) if args.secret_files else None
         if secrets is not None:
-            previous = [self._stage_secrets(name, args, secrets, after=previous)]
-        (self.staged,) = previous
+            self.staged = self._stage(name, args, "secrets", secrets.apply(bundle))
         self.applied = command(
             f"{name}-apply",
             args.host.remote,
@@ -92,46 +91,21 @@ class Service(pulumi.ComponentResource):
             # The manifest carries the digests; the files themselves and the conditions must be there first.
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[*previous, args.host.packages, *args.after],
+                depends_on=[self.staged, args.host.packages, *args.after],
                 # Asked to replace it (`pulumi up --replace`), the engine would remove the service after applying it.
                 delete_before_replace=True,
             ),
         )
         self.register_outputs({})
 
-    def _stage(
-        self,
-        name: str,
-        args: ServiceArgs,
-        file: ConfigFile,
-        *,
-        after: Sequence[pulumi.Resource],
-    ) -> pulumi.Resource:
+    def _stage(self, name: str, args: ServiceArgs, part: str, content: pulumi.Input[str]) -> pulumi.Resource:
         return command(
-            f"{name}-{_slug(file.path, args.service)}",
+            f"{name}-{part}",
             args.host.remote,
-            ["mailhostctl", "stage", args.service, file.path, "--mode", file.mode, "--owner", file.owner],
-            stdin=file.content,
-            delete=["mailhostctl", "unstage", args.service, file.path],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
-        )
-
-    def _stage_secrets(
-        self,
-        name: str,
-        args: ServiceArgs,
-        secrets: pulumi.Output[list[ConfigFile]],
-        *,
-        after: Sequence[pulumi.Resource],
-    ) -> pulumi.Resource:
-        """Stage all secret files by one command: OpenDKIM has a key for each domain, and a chain of them is slow."""
-        return command(
-            f"{name}-secrets",
-            args.host.remote,
-            ["mailhostctl", "stage-secrets", args.service],
-            stdin=secrets.apply(secrets_document),
-            delete=["mailhostctl", "unstage-secrets", args.service],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+            ["mailhostctl", "stage", args.service, part],
+            stdin=content,
+            delete=["mailhostctl", "unstage", args.service, part],
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.staged]),
         )
 
 
@@ -150,8 +124,3 @@ def _manifest(args: ServiceArgs, secrets: pulumi.Output[list[ConfigFile]] | None
     if secrets is None:
         return manifest(args.files, args.health, args.requires)
     return secrets.apply(lambda files: manifest([*args.files, *files], args.health, args.requires))
-
-
-def _slug(path: str, service: str) -> str:
-    """Turn /etc/postfix/main.cf of service postfix into main-cf."""
-    return re.sub(r"[^a-z0-9]+", "-", path.removeprefix("/etc/").removeprefix(f"{service}/").lower()).strip("-")

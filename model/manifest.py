@@ -1,4 +1,4 @@
-"""What `mailhostctl` reads: the manifest of a service's files, and the document its secret files travel in."""
+"""What `mailhostctl` reads: the manifest of a service's files, and the text they travel in."""
 
 import json
 from collections.abc import Iterable
@@ -26,7 +26,15 @@ def manifest(files: Iterable[ConfigFile], health: Iterable[str] = (), requires: 
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
-def secrets_document(files: Iterable[ConfigFile]) -> str:
-    """Return the secret files of a service as `mailhostctl stage-secrets` reads them, the same text in any order."""
-    document = {file.path: {"mode": file.mode, "owner": file.owner, "content": file.content} for file in files}
-    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+def bundle(files: Iterable[ConfigFile]) -> str:
+    """Return files as the one text that `mailhostctl stage` reads, the same for the same files in any order.
+
+    A line with path, mode, owner, number of lines and digest is above each file's lines. A changed file so has a
+    changed line with its name, and a preview shows the two with what changed and leaves everything else out.
+    """
+    return "".join(_above(file) + file.content for file in sorted(files, key=lambda file: file.path))
+
+
+def _above(file: ConfigFile) -> str:
+    lines = file.content.count("\n")
+    return f"==> {file.path} {file.mode} {file.owner} {lines} {file.sha256} <==\n"

@@ -86,28 +86,13 @@ def _packages(root: Root, _arguments: argparse.Namespace) -> None:
 def _stage(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import staging
 
-    content = sys.stdin.buffer.read()
-    staging.stage(
-        root, arguments.service, arguments.path, content, mode_text=arguments.mode, owner_text=arguments.owner
-    )
-
-
-def _stage_secrets(root: Root, arguments: argparse.Namespace) -> None:
-    from mailhostctl import staging
-
-    staging.stage_secrets(root, arguments.service, sys.stdin.buffer.read().decode())
-
-
-def _unstage_secrets(root: Root, arguments: argparse.Namespace) -> None:
-    from mailhostctl import staging
-
-    staging.unstage_secrets(root, arguments.service)
+    staging.stage(root, arguments.service, arguments.part, sys.stdin.buffer.read())
 
 
 def _unstage(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import staging
 
-    staging.unstage(root, arguments.service, arguments.path)
+    staging.unstage(root, arguments.service, arguments.part)
 
 
 def _apply(root: Root, arguments: argparse.Namespace) -> None:
@@ -259,9 +244,7 @@ _COMMANDS = {
     "uninstall": _uninstall,
     "packages": _packages,
     "stage": _stage,
-    "stage-secrets": _stage_secrets,
     "unstage": _unstage,
-    "unstage-secrets": _unstage_secrets,
     "apply": _apply,
     "rollback": _rollback,
     "remove": _remove,
@@ -285,7 +268,7 @@ _COMMANDS = {
 }
 
 
-_DEPLOYING = {"packages", "stage", "stage-secrets", "apply", "rollback"}
+_DEPLOYING = {"packages", "stage", "apply", "rollback"}
 """Whoever runs these over SSH is never banned."""
 
 
@@ -305,14 +288,10 @@ def _parser() -> argparse.ArgumentParser:
     added = command("uninstall", "remove this program and its state")
     added.add_argument("--upload", type=Path, metavar="FILE", help="the copy it was installed from, removed too")
     command("packages", "install the Debian packages named on stdin in one transaction, starting nothing")
-    added = command("stage", "keep the content on stdin for a later apply", service=True)
-    added.add_argument("path", metavar="PATH")
-    added.add_argument("--mode", default="0644")
-    added.add_argument("--owner", default="root:root", metavar="USER:GROUP")
-    added = command("unstage", "forget what was staged for a path", service=True)
-    added.add_argument("path", metavar="PATH")
-    command("stage-secrets", "keep all secret files of a service, a JSON document on stdin", service=True)
-    command("unstage-secrets", "forget the secret files staged for a service", service=True)
+    added = command("stage", "keep the files on stdin for a later apply", service=True)
+    added.add_argument("part", choices=("files", "secrets"))
+    added = command("unstage", "forget what was staged", service=True)
+    added.add_argument("part", metavar="PART", help="files, secrets, or the path of a file that version 0.1.0 staged")
     command("apply", "make staged files live as the manifest on stdin says, or leave all as it was", service=True)
     added = command("rollback", "apply an earlier generation again", service=True)
     added.add_argument("generation", nargs="?", type=int, metavar="NUMBER", help="default: the one before")

@@ -55,13 +55,8 @@ class ServiceState:
 
     @property
     def staged(self) -> Path:
-        """What waits for `apply`, by host path."""
+        """What waits for `apply`."""
         return self.folder / "staged"
-
-    @property
-    def secrets(self) -> Path:
-        """The secret files that wait for `apply`, as one document."""
-        return self.folder / "secrets.json"
 
     @property
     def candidate(self) -> Path:

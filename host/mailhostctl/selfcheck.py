@@ -30,7 +30,7 @@ def status_lines(root: Root) -> Iterator[str]:
             yield f"{name}: a change was interrupted; the next apply or remove puts it right"
         elif number == 0:
             # Once it is removed and unstaged, nothing of it is missed.
-            if state.secrets.is_file() or any(path.is_file() for path in state.staged.rglob("*")):
+            if any(path.is_file() for path in state.staged.rglob("*")):
                 yield f"{name}: not applied"
         else:
             intact = "intact" if Transaction(root=root, service=service).intact() else "changed by hand"

@@ -1,58 +1,44 @@
 """Staged files: what the operator's program has sent and `apply` has not yet used. Live files are never touched.
 
-A staged file is one line with mode and owner, then the content. The secret files of a service are one document, kept as
-it came: it comes whole each time, so a file that is no longer in it is gone.
+A service's files come as one text, its secret files as another. Each file is a line with path, mode, owner, number of
+lines and SHA-256, then its lines. A text is kept as it came; it comes whole each time, so a file that is no longer in
+it is gone.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any
+import io
+import re
 
 from mailhostctl import durable
 from mailhostctl.manifest import Manifest, digest, mode, owner
 from mailhostctl.paths import Root, ServiceState, below, host_path
 from mailhostctl.system import MailhostError
 
+PARTS = ("files", "secrets")
+"""The texts that a service may have."""
 
-def stage(root: Root, service: str, path: str, content: bytes, *, mode_text: str, owner_text: str) -> None:
-    """Keeps `content` for host path `path`, readable by root only, until `unstage`.
+_ABOVE = re.compile(r"==> (\S+) (\S+) (\S+) ([0-9]+) ([0-9a-f]{64}) <==")
 
-    Mode and owner are only noted: the owner may not exist before the packages are installed, so `apply` gives them.
+
+def stage(root: Root, service: str, part: str, text: bytes) -> None:
+    """Keeps a text, readable by root only, in place of the one before, until `unstage`.
+
+    Owners are only noted: they may not exist before the packages are installed, so `apply` gives them. Raises
+    `MailhostError`, which never quotes a content.
     """
-    state = root.service(service)
-    place = below(state.staged, host_path(path))
-    staged = _staged(content, mode_text, owner_text)
-    with durable.locked(state.lock):
-        if durable.read(place) != staged:
-            durable.make_folder(place.parent)
-            durable.write(place, staged)
-
-
-def stage_secrets(root: Root, service: str, text: str) -> None:
-    """Keeps the secret files of a service, readable by root only, in place of those before, until `unstage_secrets`.
-
-    `text` is JSON, {host path: {"mode", "owner", "content"}}; raises `MailhostError`, which never quotes a content.
-    """
-    _secrets(text)
+    read(part, text)
     state = root.service(service)
     with durable.locked(state.lock):
-        if durable.read(state.secrets) != text.encode():
-            durable.write(state.secrets, text.encode())
+        if durable.read(state.staged / part) != text:
+            durable.make_folder(state.staged)
+            durable.write(state.staged / part, text)
 
 
-def unstage_secrets(root: Root, service: str) -> None:
-    """Forgets the secret files of a service; nothing staged is fine."""
+def unstage(root: Root, service: str, part: str) -> None:
+    """Forgets a text; nothing staged is fine. `part` may be the host path of a file, as 0.1.0 staged each by itself."""
     state = root.service(service)
-    if state.folder.is_dir():
-        with durable.locked(state.lock):
-            durable.remove(state.secrets)
-
-
-def unstage(root: Root, service: str, path: str) -> None:
-    """Forgets what was staged for `path`; nothing staged is fine."""
-    state = root.service(service)
-    place = below(state.staged, host_path(path))
+    place = state.staged / part if part in PARTS else below(state.staged, host_path(part))
     if state.folder.is_dir():
         with durable.locked(state.lock):
             durable.remove(place)
@@ -60,41 +46,35 @@ def unstage(root: Root, service: str, path: str) -> None:
 
 def collect(state: ServiceState, manifest: Manifest) -> dict[str, bytes]:
     """The staged contents a manifest names, by path; raises `MailhostError` when one differs from what it says."""
+    staged: dict[str, tuple[str, bytes]] = {}
+    for part in PARTS:
+        staged |= read(part, durable.read(state.staged / part) or b"")
     contents = {}
-    secrets = _secrets((durable.read(state.secrets) or b"{}").decode())
     for path, file in manifest.files.items():
-        staged = secrets.get(path) or durable.read(below(state.staged, path))
-        if staged is None:
+        if path not in staged:
             raise MailhostError(f"{path}: nothing is staged for it; stage it, then apply again")
-        noted, _, content = staged.partition(b"\n")
+        noted, content = staged[path]
         if digest(content) != file.sha256:
             raise MailhostError(f"{path}: the staged content is not the one in the manifest; stage it again")
-        if noted.decode() != f"{file.mode:04o} {file.owner}":
-            raise MailhostError(f"{path}: was staged as {noted.decode()}, the manifest says otherwise; stage it again")
+        if noted != f"{file.mode:04o} {file.owner}":
+            raise MailhostError(f"{path}: was staged as {noted}, the manifest says otherwise; stage it again")
         contents[path] = content
     return contents
 
 
-def _secrets(text: str) -> dict[str, bytes]:
-    """The files of a document of secrets, each as a staged file is kept; raises `MailhostError`."""
-    try:
-        document = json.loads(text)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise MailhostError("secrets: must be a JSON object of host paths")
-    return {host_path(path): _secret(path, entry) for path, entry in document.items()}
-
-
-def _secret(path: str, entry: Any) -> bytes:
-    if (
-        not isinstance(entry, dict)
-        or entry.keys() != {"mode", "owner", "content"}
-        or not all(isinstance(value, str) for value in entry.values())
-    ):
-        raise MailhostError(f'secrets: {path} must have exactly the texts "mode", "owner" and "content"')
-    return _staged(entry["content"].encode(), entry["mode"], entry["owner"])
-
-
-def _staged(content: bytes, mode_text: str, owner_text: str) -> bytes:
-    return f"{mode(mode_text):04o} {owner(owner_text)}\n".encode() + content
+def read(part: str, text: bytes) -> dict[str, tuple[str, bytes]]:
+    """The files of a text: "MODE OWNER" and content by path; raises `MailhostError`."""
+    files: dict[str, tuple[str, bytes]] = {}
+    lines = io.BytesIO(text).readlines()
+    at = 0
+    while at < len(lines):
+        above = _ABOVE.fullmatch(lines[at].decode(errors="replace").rstrip("\n"))
+        if above is None:
+            raise MailhostError(f"{part}: line {at + 1} should name a file: ==> PATH MODE OWNER LINES SHA256 <==")
+        path, bits, holder, count, sha256 = above.groups()
+        content = b"".join(lines[at + 1 : at + 1 + int(count)])
+        if digest(content) != sha256:
+            raise MailhostError(f"{part}: {path} is not what was sent")
+        files[host_path(path)] = (f"{mode(bits):04o} {owner(holder)}", content)
+        at += 1 + int(count)
+    return files

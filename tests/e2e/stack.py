@@ -1,6 +1,7 @@
 """A stack of the real engine on a machine of the lab, in a copy of the project that a test may damage."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,21 @@ def password_hashes() -> dict[str, str]:
     """Hash the lab's passwords, cheaply: the strength of a hash is not under test."""
     hasher = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
     return {user: "{ARGON2ID}" + hasher.hash(password) for user, password in PASSWORDS.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a preview would change."""
+
+    steps: list[tuple[str, str]]
+    """(operation, resource name)."""
+    files: set[str]
+    """Host paths of the files that would be staged anew, or forgotten; secret ones are not seen."""
+
+
+def _heads(step: Mapping[str, Any], side: str) -> set[str]:
+    """Return the lines above the files that one side of a step stages (model.manifest.bundle)."""
+    return set(re.findall("^==> .+ <==$", str(step.get(side, {}).get("inputs", {}).get("stdin")), re.M))
 
 
 @dataclass(kw_only=True)
@@ -188,11 +204,18 @@ class Stack:
         )
         return dict(history[0]["resourceChanges"])
 
-    def planned(self) -> list[tuple[str, str]]:
-        """Return (operation, resource name) of everything a preview would change."""
+    def plan(self) -> Plan:
+        """Return what a preview would change."""
         document = json.loads(self.pulumi("preview", "--json", stack=True).must_pass().output)
-        steps: Sequence[Mapping[str, Any]] = document["steps"]
-        return [(step["op"], step["urn"].rpartition("::")[2]) for step in steps if step["op"] != "same"]
+        steps: Sequence[Mapping[str, Any]] = [step for step in document["steps"] if step["op"] != "same"]
+        return Plan(
+            steps=[(step["op"], step["urn"].rpartition("::")[2]) for step in steps],
+            files={line.split()[1] for step in steps for line in _heads(step, "oldState") ^ _heads(step, "newState")},
+        )
+
+    def planned(self) -> list[tuple[str, str]]:
+        """Return the steps of `plan`."""
+        return self.plan().steps
 
     def state(self) -> str:
         """Return the exported state as anybody with the state file, but without the passphrase, reads it."""

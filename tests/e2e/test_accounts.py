@@ -11,7 +11,7 @@ from lab import cloudflare, outside
 from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_messages, lab_names, submit, wait_for, with_subject
 from lab.demo import account
 from tests.e2e.conftest import Host
-from tests.e2e.stack import password_hashes
+from tests.e2e.stack import Plan, password_hashes
 
 SELECTOR = "2026b"
 """Of the second domain: another one than the first's."""
@@ -22,7 +22,7 @@ class House:
     """A host with a second domain: dora@ and its catch-all there; in the first one copy@, away@ and eve@."""
 
     host: Host
-    planned: list[tuple[str, str]]
+    plan: Plan
     """What the second domain alone changed."""
 
     @property
@@ -48,7 +48,7 @@ def house(host: Host) -> Iterator[House]:
     stack, first, second = host.stack, host.machine.domain, host.machine.second_domain
     before = stack.settings()
     stack.configure({"domains": {second: {"selector": SELECTOR}}})
-    planned = stack.planned()
+    plan = stack.plan()
     hashed = password_hashes()["bob"]
     for address in (f"dora@{second}", f"copy@{first}", f"away@{first}", f"eve@{first}"):
         stack.set_secret(f'mailboxes["{address}"].password', hashed)
@@ -64,7 +64,7 @@ def house(host: Host) -> Iterator[House]:
     ):
         stack.pulumi("config", "set", "--path", path, value, stack=True).must_pass()
     stack.up().must_pass()
-    yield House(host=host, planned=planned)
+    yield House(host=host, plan=plan)
     if stack.settings() != before:
         stack.restore(before)
         stack.up().must_pass()
@@ -75,17 +75,20 @@ def subject() -> str:
 
 
 def test_a_domain_touches_its_own_records_and_the_lists_of_domains(house: House) -> None:
-    own = [name for _, name in house.planned if name.startswith(f"mail-{house.second}")]
+    own = [name for _, name in house.plan.steps if name.startswith(f"mail-{house.second}")]
     assert {f"mail-{house.second}-{key}" for key in ("rsa", "txt", "spf", "dmarc", "mx")} <= set(own)
-    others = {name for _, name in house.planned} - set(own)
+    others = {name for _, name in house.plan.steps} - set(own)
     assert {name for name in others if name.startswith("mail-postfix")} == {
         "mail-postfix-apply",
-        "mail-postfix-sender-logins",
-        "mail-postfix-virtual-aliases",
-        "mail-postfix-virtual-domains",
+        "mail-postfix-files",
+    }
+    assert {path for path in house.plan.files if path.startswith("/etc/postfix/")} == {
+        "/etc/postfix/sender_logins",
+        "/etc/postfix/virtual_aliases",
+        "/etc/postfix/virtual_domains",
     }
     assert not [name for name in others if name.startswith((f"mail-{house.first}", "mail-address", "mail-dovecot"))]
-    assert not [op for op, _ in house.planned if "replace" in op or "delete" in op]
+    assert not [op for op, _ in house.plan.steps if "replace" in op or "delete" in op]
 
 
 def test_a_second_up_changes_nothing(house: House) -> None:

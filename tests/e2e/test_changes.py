@@ -31,7 +31,9 @@ def test_a_setting_touches_one_file_and_reloads_one_service(host: Host) -> None:
     before, reloaded = started(host), reloads(host, "postfix")
     dovecot = reloads(host, "dovecot")
     host.stack.configure({"messageSizeLimit": "20971520"})
-    assert sorted(name for _, name in host.stack.planned()) == ["mail-postfix-apply", "mail-postfix-main-cf"]
+    plan = host.stack.plan()
+    assert sorted(name for _, name in plan.steps) == ["mail-postfix-apply", "mail-postfix-files"]
+    assert plan.files == {"/etc/postfix/main.cf"}
     logins = host.ssh_connections()
     host.stack.up().must_pass()
     assert host.stack.changes()["update"] == 2

@@ -153,7 +153,7 @@ def test_senders_are_told_of_another_policy_and_nothing_else_changes(host_of_two
         assert (found["mode"], found["mx"]) == (["testing"], [machine.hostname])
     host.stack.configure({"mtaSts": {"mode": "enforce"}})
     assert set(host.stack.planned()) == {
-        ("update", "mail-nginx-var-www-mailhost-mta-sts-txt"),
+        ("update", "mail-nginx-files"),
         ("update", "mail-nginx-apply"),
         *(("update", f"mail-{domain}-mta-sts-id") for domain in domains(machine)),
     }

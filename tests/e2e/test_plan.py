@@ -51,3 +51,6 @@ def test_a_preview_shows_the_changed_line_of_a_file(host: Host) -> None:
         host.stack.configure({"messageSizeLimit": None})
     assert re.search(r"^\s*-\s*message_size_limit = 52428800", shown, re.M)
     assert re.search(r"^\s*\+\s*message_size_limit = 20971520", shown, re.M)
+    # The file's name is beside it, and nothing of the service's other files.
+    assert re.search(r"^\s*\+\s*==> /etc/postfix/main.cf 0644 root:root ", shown, re.M)
+    assert "==> /etc/postfix/master.cf" not in shown

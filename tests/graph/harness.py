@@ -23,6 +23,8 @@ from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mo
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
+from mailhostctl import staging
+
 ROOT = Path(__file__).parents[2]
 _SECRET_KEY = "4dabf18193072939515e22adb298388d"  # noqa: S105 because it is the SDK's marker of a secret, not one
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 because it is the SDK's marker of a secret, not one
@@ -103,6 +105,12 @@ class Graph:
     def waits_for(self, later: str, earlier: str) -> bool:
         """Say whether the resource `later` runs only once `earlier` is done."""
         return self.named(earlier).urn in self.before(self.named(later))
+
+    def staged(self, service: str) -> Mapping[str, tuple[str, str]]:
+        """Return "MODE OWNER" and content of a service's files by path, as the host reads what is sent."""
+        sent = [seen for seen in self.commands() if seen.text("create").startswith(f"mailhostctl stage {service} ")]
+        files = [staging.read(seen.name, seen.text("stdin").encode()) for seen in sent]
+        return {path: (noted, text.decode()) for part in files for path, (noted, text) in part.items()}
 
     def commands(self) -> Iterator[Seen]:
         """Yield everything that opens an SSH connection."""

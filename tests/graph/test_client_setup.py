@@ -6,6 +6,12 @@ from tests.graph.harness import Graph, run
 ISSUE = "mail-certificate-issue"
 
 
+def _changed_files(before: Graph, after: Graph) -> list[str]:
+    """Return the paths of nginx's files that one graph has otherwise than the other."""
+    old, new = before.staged("nginx"), after.staged("nginx")
+    return [path for path in old.keys() | new.keys() if old.get(path) != new.get(path)]
+
+
 def test_a_further_domain_touches_one_wait_one_certificate_command_and_one_file(graph: Graph) -> None:
     more = run(CONFIG | {"domains": {"b.example": {}}}, secret_keys=("mailboxes",))
     changed = {
@@ -15,8 +21,9 @@ def test_a_further_domain_touches_one_wait_one_certificate_command_and_one_file(
     }
     assert {name for name in changed if name.startswith(("mail-web-", "mail-nginx-"))} == {
         *("mail-web-visible-wait", "mail-web-certificates-issue"),
-        *("mail-nginx-mailhost-domains-conf", "mail-nginx-apply"),
+        *("mail-nginx-files", "mail-nginx-apply"),
     }
+    assert _changed_files(graph, more) == ["/etc/nginx/mailhost-domains.conf"]
     asked = more.named("mail-web-certificates-issue").text("stdin")
     assert "autoconfig.b.example autodiscover.b.example mta-sts.b.example\n" in asked
     assert "b.example autoconfig.b.example CNAME mail.example.org\n" in more.named("mail-web-visible-wait").text(
@@ -36,7 +43,7 @@ def test_off_leaves_nothing_and_certbot_answers_itself(graph: Graph) -> None:
 
 def test_what_certbot_is_asked_for_is_what_nginx_names(graph: Graph) -> None:
     line = graph.named("mail-web-certificates-issue").text("stdin").split()
-    sites = graph.named("mail-nginx-mailhost-domains-conf").text("stdin")
+    _, sites = graph.staged("nginx")["/etc/nginx/mailhost-domains.conf"]
     assert f"server_name {' '.join(line)};" in sites
     assert f"/etc/letsencrypt/live/{line[0]}/fullchain.pem" in sites
     assert f"/etc/letsencrypt/live/{line[0]}/fullchain.pem" in graph.named("mail-nginx-apply").text("stdin")
@@ -47,10 +54,11 @@ def test_another_mode_changes_one_document_and_what_announces_it(graph: Graph) -
     assert enforcing.resources.keys() == graph.resources.keys()
     changed = {urn for urn, seen in enforcing.resources.items() if seen.inputs != graph.resources[urn].inputs}
     assert {graph.resources[urn].name for urn in changed} == {
-        "mail-nginx-var-www-mailhost-mta-sts-txt",
+        "mail-nginx-files",
         "mail-nginx-apply",
         "mail-example.org-mta-sts-id",
     }
+    assert _changed_files(graph, enforcing) == ["/var/www/mailhost/mta-sts.txt"]
 
 
 def test_the_policy_is_served_without_the_client_setup(graph: Graph) -> None:

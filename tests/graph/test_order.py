@@ -131,7 +131,7 @@ def test_the_wait_looks_for_what_was_published(graph: Graph, wait: str, record: 
 def test_staging_does_not_wait_for_packages_or_the_world(graph: Graph) -> None:
     # The files travel while apt works: that is what makes a fresh run quick.
     staged = [seen for seen in graph.commands() if " stage" in seen.text("create")]
-    assert len(staged) >= 15
+    assert len(staged) > 10
     for seen in staged:
         before = graph.before(seen)
         assert graph.named(HELPER).urn in before
@@ -143,7 +143,7 @@ def test_each_apply_waits_for_all_its_files(graph: Graph) -> None:
         service = apply.text("create").split()[-1]
         before = graph.before(apply)
         for staged in graph.commands():
-            if staged.text("create").split()[1:3] in (["stage", service], ["stage-secrets", service]):
+            if staged.text("create").startswith(f"mailhostctl stage {service} "):
                 assert staged.urn in before, (apply.name, staged.name)
 
 
@@ -191,8 +191,8 @@ def test_a_second_domain_has_resources_of_its_own_and_one_wait_for_all_keys(grap
         if urn in graph.resources and seen.inputs != graph.resources[urn].inputs
     }
     assert changed >= {
-        "mail-postfix-virtual-domains",
-        "mail-opendkim-keytable",
+        "mail-postfix-files",
+        "mail-opendkim-files",
         "mail-opendkim-secrets",
         WAIT_DKIM,
         CHECK,

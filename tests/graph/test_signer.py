@@ -1,7 +1,5 @@
 """rspamd as the signer: two keys for each domain, and nothing of OpenDKIM."""
 
-import json
-
 import pytest
 
 from tests.graph.conftest import CONFIG
@@ -43,10 +41,10 @@ def test_the_second_record_names_the_other_kind_of_key(signing: Graph) -> None:
 def test_both_private_keys_are_for_rspamd_only_and_secret(signing: Graph) -> None:
     stage = signing.named("mail-spam-rspamd-secrets")
     assert is_secret(stage.inputs["stdin"])
-    folder, read_by = "/etc/rspamd/dkim/example.org", {"mode": "0640", "owner": "root:_rspamd"}
-    document = json.loads(stage.text("stdin"))
-    assert document[f"{folder}.mail.private"] == read_by | {"content": PRIVATE_KEY}
-    assert document[f"{folder}.mail-ed25519.private"] == read_by | {"content": f"{ED25519_SEED}\n"}
+    assert {path: file for path, file in signing.staged("rspamd").items() if path.endswith(".private")} == {
+        "/etc/rspamd/dkim/example.org.mail.private": ("0640 root:_rspamd", PRIVATE_KEY),
+        "/etc/rspamd/dkim/example.org.mail-ed25519.private": ("0640 root:_rspamd", f"{ED25519_SEED}\n"),
+    }
     assert is_secret(signing.named(RSPAMD).inputs["stdin"])
 
 

@@ -78,8 +78,7 @@ class Host:
         return main(list(argv))
 
     def stage(self, service: str, files: Mapping[str, str], mode: str = "0644") -> None:
-        for path, content in files.items():
-            assert self.run("stage", service, path, "--mode", mode, "--owner", "root:root", stdin=content) == 0
+        assert self.run("stage", service, "files", stdin=bundle(files, mode=mode)) == 0
 
     def apply(self, service: str, files: Mapping[str, str], *, mode: str = "0644", **more: list[str]) -> int:
         """Stages the files and applies a manifest of them."""
@@ -130,10 +129,21 @@ class Host:
         return self.root.joinpath("var/lib/mailhost", *parts)
 
 
+def bundle(files: Mapping[str, str], *, mode: str = "0644") -> str:
+    """The files as the program sends them."""
+    return "".join(
+        "==> {} {} root:root {} {} <==\n{}".format(path, mode, content.count("\n"), _digest(content), content)
+        for path, content in files.items()
+    )
+
+
 def manifest(files: Mapping[str, str], *, mode: str = "0644", **more: list[str]) -> str:
     """A manifest as the program writes it."""
     entries = {
-        path: {"mode": mode, "owner": "root:root", "sha256": sha256(content.encode()).hexdigest()}
-        for path, content in files.items()
+        path: {"mode": mode, "owner": "root:root", "sha256": _digest(content)} for path, content in files.items()
     }
     return json.dumps({"files": entries, "health": [], "requires": [], **more}, indent=2, sort_keys=True) + "\n"
+
+
+def _digest(content: str) -> str:
+    return sha256(content.encode()).hexdigest()

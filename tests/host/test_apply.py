@@ -12,7 +12,7 @@ import pytest
 from mailhostctl import durable
 from mailhostctl.manifest import digest, owner_ids
 from mailhostctl.system import MailhostError
-from tests.host.scratch import Host, manifest
+from tests.host.scratch import Host, bundle, manifest
 
 Capsys = pytest.CaptureFixture[str]
 MAIN = "/etc/postfix/main.cf"
@@ -319,10 +319,37 @@ def test_what_was_staged_must_be_what_the_manifest_says(host: Host, capsys: Caps
     assert "is not the one in the manifest" in capsys.readouterr().err
     assert host.run("apply", "postfix", stdin=manifest(OLD, mode="0600")) == 1
     assert "was staged as 0644 root:root" in capsys.readouterr().err
-    assert host.run("unstage", "postfix", MAIN) == 0
-    assert host.run("unstage", "postfix", MAIN) == 0
+    assert host.run("unstage", "postfix", "files") == 0
+    assert host.run("unstage", "postfix", "files") == 0
     assert host.run("apply", "postfix", stdin=manifest(OLD)) == 1
     assert host.live(MAIN) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("myhostname = x\n", "files: line 1 should name a file"),
+        (f"{bundle(OLD)}one line more\n", "files: line 5 should name a file"),
+        (bundle(OLD).replace("old", "new"), f"{MAIN} is not what was sent"),
+        (bundle(OLD)[:-2], f"{USERS} is not what was sent"),
+        (bundle(OLD).replace(MAIN, "/etc/../x"), "must be absolute"),
+        (bundle(OLD, mode="644"), "mode '644'"),
+        (bundle(OLD).replace("root:root", "root"), "owner 'root'"),
+    ],
+)
+def test_files_that_did_not_come_whole_are_refused_in_words(
+    host: Host, capsys: Capsys, text: str, message: str
+) -> None:
+    host.stage("postfix", NEW)
+    assert host.run("stage", "postfix", "files", stdin=text) == 1
+    assert message in capsys.readouterr().err
+    assert host.run("apply", "postfix", stdin=manifest(NEW)) == 0
+
+
+def test_files_of_any_content_come_whole(host: Host) -> None:
+    odd = {MAIN: "", USERS: "\r\x0b==> /etc/x 0644 root:root 1 00 <==\r\n\u2028ü\n"}
+    assert host.apply("postfix", odd) == 0
+    assert {path: (host.root / path[1:]).read_bytes().decode() for path in odd} == odd
 
 
 @pytest.mark.parametrize(
@@ -379,7 +406,7 @@ def test_a_file_whose_owner_does_not_exist_is_named() -> None:
 
 def test_status_tells_the_state_of_each_service(host: Host, capsys: Capsys) -> None:
     host.apply("postfix", OLD)
-    host.stage("accounts", {"/etc/dovecot/users": "x"})
+    host.stage("accounts", {"/etc/dovecot/users": "x\n"})
     host.write(MAIN, "by hand\n")
     capsys.readouterr()
     assert host.run("status") == 0
@@ -392,8 +419,7 @@ def test_status_tells_the_state_of_each_service(host: Host, capsys: Capsys) -> N
 def test_what_left_the_program_is_no_service_any_more(host: Host, capsys: Capsys) -> None:
     host.apply("postfix", OLD)
     assert host.run("remove", "postfix") == 0
-    for path in OLD:
-        assert host.run("unstage", "postfix", path) == 0
+    assert host.run("unstage", "postfix", "files") == 0
     capsys.readouterr()
     assert host.run("status") == 0
     assert capsys.readouterr().out == ""

@@ -12,7 +12,7 @@ import pytest
 from mailhostctl import generations
 from mailhostctl.paths import Root
 from tests.host import crashes
-from tests.host.scratch import Host, manifest
+from tests.host.scratch import Host, bundle, manifest
 
 MAIN = "/etc/postfix/main.cf"
 MASTER = "/etc/postfix/master.cf"
@@ -147,12 +147,12 @@ def test_staging_may_die_at_any_step(host: Host, scratch: Path) -> None:
     host.write(MAIN, BEFORE[MAIN])
     host.stage("postfix", OLD)
     stage = Stage(host, scratch, BEFORE)
-    argv = ["stage", "postfix", MAIN, "--mode", "0644", "--owner", "root:root"]
-    for step in _deaths(stage, argv, NEW[MAIN]):
+    argv = ["stage", "postfix", "files"]
+    for step in _deaths(stage, argv, bundle(NEW)):
         applied = host.run("apply", "postfix", stdin=manifest(OLD)) == 0
         assert host.live(MAIN) == (OLD if applied else BEFORE)[MAIN], f"step {step}"
-        crashes.run(host, argv, NEW[MAIN])
-        crashes.run(host, APPLY, manifest({**OLD, MAIN: NEW[MAIN]}))
+        crashes.run(host, argv, bundle(NEW))
+        crashes.run(host, APPLY, manifest(NEW))
         assert host.live(MAIN) == NEW[MAIN], f"step {step}"
 
 

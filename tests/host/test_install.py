@@ -79,7 +79,7 @@ def test_a_damaged_upload_is_refused_and_the_old_program_stays(host: Host, uploa
 
 
 def test_wrong_usage_is_exit_code_two(upload: Path) -> None:
-    assert _run(sys.executable, "-I", upload, "stage", "sendmail", "/etc/x").returncode == 2
+    assert _run(sys.executable, "-I", upload, "stage", "sendmail", "files").returncode == 2
     assert _run(sys.executable, "-I", upload).returncode == 2
 
 

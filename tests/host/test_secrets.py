@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.host.scratch import Host, manifest
+from tests.host.scratch import Host, bundle, manifest
 
 Capsys = pytest.CaptureFixture[str]
 SECRET = "{ARGON2ID}$argon2id$v=19$secret-hash"  # noqa: S105 -- the one looked for
@@ -44,30 +44,40 @@ def test_no_output_and_no_command_has_it(
 def test_remove_and_unstage_leave_no_copy(host: Host) -> None:
     host.apply("accounts", {USERS: f"alice@example.org:{SECRET}::::::\n"}, mode="0640")
     host.run("remove", "accounts")
-    host.run("unstage", "accounts", USERS)
+    host.run("unstage", "accounts", "files")
     kept = [path for path in host.root.rglob("*") if path.is_file() and "secret-hash" in path.read_text()]
     assert kept == []
 
 
-def test_all_secrets_of_a_service_come_at_once_and_replace_those_before(host: Host, capsys: Capsys) -> None:
-    users = f"alice@example.org:{SECRET}::::::\n"
-    document = {USERS: {"mode": "0640", "owner": "root:root", "content": users}}
-    assert host.run("stage-secrets", "accounts", stdin=json.dumps(document)) == 0
-    assert (host.state("accounts", "secrets.json").stat().st_mode & 0o777) == 0o600
-    # What an update from the former way of staging does at its end.
+def test_an_earlier_version_s_copy_of_a_file_goes_by_its_path(host: Host) -> None:
+    # As an update from 0.1.0 ends, which staged each file by itself.
+    kept = host.state("accounts", "staged", USERS[1:])
+    kept.parent.mkdir(parents=True)
+    kept.write_text(SECRET)
     assert host.run("unstage", "accounts", USERS) == 0
-    assert host.run("apply", "accounts", stdin=manifest({USERS: users}, mode="0640")) == 0
-    assert host.live(USERS) == users
-    assert host.run("stage-secrets", "accounts", stdin="{}") == 0
-    assert host.run("apply", "accounts", stdin=manifest({USERS: users + "#\n"}, mode="0640")) == 1
+    assert not kept.exists()
+
+
+def test_secrets_come_beside_the_files_and_replace_those_before(host: Host, capsys: Capsys) -> None:
+    users, plain = {USERS: f"alice@example.org:{SECRET}::::::\n"}, {"/etc/dovecot/plain": "plain\n"}
+    host.stage("accounts", plain)
+    assert host.run("stage", "accounts", "secrets", stdin=bundle(users)) == 0
+    assert (host.state("accounts", "staged", "secrets").stat().st_mode & 0o777) == 0o600
+    assert host.run("apply", "accounts", stdin=manifest({**plain, **users})) == 0
+    assert host.live(USERS) == users[USERS]
+    assert host.run("stage", "accounts", "secrets") == 0
+    assert host.run("apply", "accounts", stdin=manifest({USERS: "#\n"})) == 1
     assert "nothing is staged" in capsys.readouterr().err
-    assert host.run("unstage-secrets", "accounts") == 0
-    assert not host.state("accounts", "secrets.json").exists()
+    assert host.run("unstage", "accounts", "secrets") == 0
+    assert not host.state("accounts", "staged", "secrets").exists()
+    assert host.run("apply", "accounts", stdin=manifest(plain)) == 0
 
 
-@pytest.mark.parametrize("text", ["secret-hash", "[]", '{"/x": {"content": "secret-hash"}}', '{"/x": "secret-hash"}'])
-def test_a_bad_document_is_refused_without_a_word_of_it(host: Host, capsys: Capsys, text: str) -> None:
-    assert host.run("stage-secrets", "accounts", stdin=text) == 1
+@pytest.mark.parametrize("text", ["secret-hash", f"==> {USERS} 0644 root:root 1 {'0' * 64} <==\nsecret-hash\n"])
+def test_secrets_that_did_not_come_whole_are_refused_without_a_word_of_them(
+    host: Host, capsys: Capsys, text: str
+) -> None:
+    assert host.run("stage", "accounts", "secrets", stdin=text) == 1
     said = capsys.readouterr().err
     assert "secrets: " in said
     assert "secret-hash" not in said

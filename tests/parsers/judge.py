@@ -17,7 +17,7 @@ from host.build import zipapp
 from lab import machines
 from lab.addresses import Machine
 from model.files import ConfigFile
-from model.manifest import manifest
+from model.manifest import bundle, manifest
 
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -71,10 +71,8 @@ class Judge:
     def judge(self, service: str, files: Iterable[ConfigFile], **environment: str) -> Verdict:
         """Stage and apply the files of a service as the program would, without health probes."""
         files = tuple(files)
-        for file in files:
-            arguments = (service, file.path, "--mode", file.mode, "--owner", file.owner)
-            staged = self._call("stage", *arguments, content=file.content)
-            assert staged.returncode == 0, staged.stderr
+        staged = self._call("stage", service, "files", content=bundle(files))
+        assert staged.returncode == 0, staged.stderr
         done = self._call("apply", service, content=manifest(files), environment=environment)
         root = f"{self.folder}/root"
         ours = ["-path", f"{root}/var/lib/mailhost", "-prune", "-o", "-type", "f", "-print"]
