@@ -3,9 +3,9 @@
 Owns the connection policy: the host key is always pinned, operators authenticate with their own SSH agent unless the
 stack holds a deploy key, and secrets travel by stdin alone. It does not know what the commands do.
 
-A new host has a hundred commands, and the types of `pulumi_command` translate each argument of each: a tenth of a
-preview. So the two wrappers here register the official type tokens with the official plugin's version instead; a test
-holds what they send against the official SDK's names and types.
+A new host has forty commands, and the types of `pulumi_command` translate each argument of each, in every preview. So
+the two wrappers here register the official type tokens with the official plugin's version instead; a test holds what
+they send against the official SDK's names and types.
 """
 
 import shlex
@@ -23,7 +23,7 @@ PLUGIN_VERSION: Final = version("pulumi-command")
 
 MAX_CONNECTIONS = 8
 """Commands that may run at once: sshd's MaxStartups (sshd_config(5)) starts to drop at ten. The graph keeps it, by
-staging the files of one service one after another; a test computes the width."""
+staging services in a few rows, one after another; a test computes the width."""
 
 _DIAL_ERROR_LIMIT = 2
 _DIAL_TIMEOUT_SECONDS = 5

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailhostctl import staging
 from model.files import ConfigFile, render
-from model.manifest import manifest
+from model.manifest import bundle, manifest
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,13 @@ def test_the_manifest_is_the_same_for_the_same_files_in_any_order(files: list[Co
     document = json.loads(text)
     assert {path: entry["sha256"] for path, entry in document["files"].items()} == {f.path: f.sha256 for f in files}
     assert text.endswith("}\n")
+
+
+@given(files=files, data=st.data())
+def test_the_host_reads_the_files_that_were_sent(files: list[ConfigFile], data: st.DataObject) -> None:
+    text = bundle(files)
+    assert bundle(data.draw(st.permutations(files))) == text
+    assert staging.read("files", text.encode()) == {f.path: ("0644 root:root", f.content.encode()) for f in files}
 
 
 def test_the_order_of_probes_is_kept() -> None:
