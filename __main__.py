@@ -36,6 +36,7 @@ async def main() -> None:
         raise pulumi.RunError(str(error)) from error
     with stack_traces.omitted():
         host = MailHost("mail", MailHostArgs(settings=settings))
+        await host.declare()
     pulumi.export("hostname", host.hostname)
     pulumi.export("dkim", host.dkim)
     # Two turns of the loop, and every registration has begun. The SDK then waits for the registrations, else for each

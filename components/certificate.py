@@ -1,10 +1,10 @@
 """The TLS certificate both daemons serve, from an ACME server (RFC 8555) by HTTP-01, and who else may have one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.cloudflare import Caa, DnsRecord
 from components.remote import command
 from components.service import Service, ServiceArgs, ServiceHost
@@ -13,7 +13,7 @@ from model.constants import ACME_CHALLENGES
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class CertificateArgs:
     """Inputs of `Certificate`."""
 

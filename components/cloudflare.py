@@ -6,7 +6,6 @@ tokens with the official plugin's version instead; a test holds their names and 
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pulumi
 
+from components.arguments import arguments
 from model import cloudflare, foreign
 from model.records import Srv
 
@@ -27,7 +27,7 @@ _MOST_RECORDS: Final = 100_000
 _PATIENCE_SECONDS: Final = 30
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class Caa:
     """Who may issue certificates for a name (RFC 8659 §4)."""
 

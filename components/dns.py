@@ -1,16 +1,16 @@
 """DNS records at Cloudflare, and the wait until every authoritative server shows them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.cloudflare import DnsRecord
 from components.remote import RemoteHost, command
 from model.records import Record
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class DnsRecordsArgs:
     """Inputs of `DnsRecords`."""
 
@@ -58,7 +58,7 @@ class DnsRecords(pulumi.ComponentResource):
         self.register_outputs({"records": [record.name for record in args.records]})
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class Published:
     """A record that was published."""
 
@@ -69,7 +69,7 @@ class Published:
     """The record's own content output, which carries the dependency."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class DnsWaitArgs:
     """Inputs of `DnsWait`."""
 

@@ -1,14 +1,13 @@
 """Dovecot: IMAP, POP3, local delivery and the password check for submission."""
 
-from dataclasses import dataclass
-
 import pulumi
 
+from components.arguments import arguments
 from components.service import Service, ServiceArgs, ServiceHost
 from model import dovecot
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class DovecotArgs:
     """Inputs of `Dovecot`."""
 

@@ -2,11 +2,11 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
 
+from components.arguments import arguments
 from components.remote import RemoteHost, command, upload
 from host.build import zipapp
 from model.platforms import Platform
@@ -17,7 +17,7 @@ _ARCHIVE = Path("build/mailhostctl.pyz")
 _UPLOAD = ".mailhostctl.upload"
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class HostArgs:
     """Inputs of `Host`."""
 

@@ -1,10 +1,10 @@
 """One served domain at Cloudflare: its zone, its DKIM key, its records."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.cloudflare import DnsRecord, find_zone
 from components.dns import Published, publish
 from components.private_key import PrivateKey
@@ -16,7 +16,7 @@ from model.rotation import DkimKey
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class MailDomainArgs:
     """Inputs of `MailDomain`."""
 
@@ -24,7 +24,7 @@ class MailDomainArgs:
     domain: ServedDomain
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class KeyPair:
     """One generation of a domain's key, made."""
 

@@ -1,15 +1,15 @@
 """What monitoring reads: pages of figures, and the daily digest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.service import Service, ServiceArgs, ServiceHost
 from model import digest, metrics
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class MetricsArgs:
     """Inputs of `Metrics` and `Digest`."""
 

@@ -1,17 +1,17 @@
 """OpenDKIM: signs what the host's users send."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.mail_domain import KeyPair
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import opendkim
 from model.domains import ServedDomain
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class OpenDkimArgs:
     """Inputs of `OpenDkim`."""
 

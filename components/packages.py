@@ -1,14 +1,14 @@
 """The Debian packages, in one apt transaction that starts nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.remote import RemoteHost, command
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class PackagesArgs:
     """Inputs of `Packages`."""
 

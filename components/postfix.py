@@ -1,15 +1,15 @@
 """Postfix: receives mail for the domain and sends its users' mail."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.service import Service, ServiceArgs, ServiceHost
 from model import postfix
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class PostfixArgs:
     """Inputs of `Postfix`."""
 

@@ -10,12 +10,12 @@ they send against the official SDK's names and types.
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
 import pulumi
 
+from components.arguments import arguments
 from model.settings import Settings
 
 PLUGIN_VERSION: Final = version("pulumi-command")
@@ -29,7 +29,7 @@ _DIAL_ERROR_LIMIT = 2
 _DIAL_TIMEOUT_SECONDS = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class RemoteHost:
     """A machine reached over SSH."""
 

@@ -1,10 +1,10 @@
 """rspamd: judges what comes in, counts what users send."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.mail_domain import KeyPair
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import rspamd
@@ -12,7 +12,7 @@ from model.dkim import ed25519_seed
 from model.domains import ServedDomain
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class RspamdArgs:
     """Inputs of `Rspamd`."""
 

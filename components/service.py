@@ -6,17 +6,18 @@ transaction (see host/mailhostctl).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pulumi
 
+from components.arguments import arguments
 from components.remote import RemoteHost, command
 from model.files import ConfigFile
 from model.manifest import bundle, manifest
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class ServiceHost:
     """A machine on which services can be applied, and what all of them need of it."""
 
@@ -35,7 +36,7 @@ class ServiceHost:
         return replace(self, helper=staged, packages=applied or self.packages)
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class SecretFile:
     """A file whose content is secret: never shown, neither it nor its digest."""
 
@@ -45,7 +46,7 @@ class SecretFile:
     owner: str = "root:root"
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class ServiceArgs:
     """Inputs of `Service`."""
 

@@ -1,9 +1,8 @@
 """One domain without mail at Cloudflare: the records that say so."""
 
-from dataclasses import dataclass
-
 import pulumi
 
+from components.arguments import arguments
 from components.cloudflare import find_zone
 from components.dns import publish
 from model import records
@@ -11,7 +10,7 @@ from model.domains import SilentDomain
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class SilentMailDomainArgs:
     """Inputs of `SilentMailDomain`."""
 

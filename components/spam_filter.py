@@ -1,17 +1,17 @@
 """What judges and counts mail: rspamd, and the Redis it remembers with. The resolver it asks is Postfix's too."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
 from components.antivirus import Antivirus
+from components.arguments import arguments
 from components.redis import Redis
 from components.rspamd import Rspamd, RspamdArgs
 from components.service import SecretFile, Service, ServiceHost
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class SpamFilterArgs:
     """Inputs of `SpamFilter`."""
 

@@ -1,10 +1,10 @@
 """TLSA records: which key senders with DANE shall find on port 25."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.certificate import issuer_options
 from components.cloudflare import DnsRecord
 from components.remote import command
@@ -13,7 +13,7 @@ from model import constants
 from model.records import served_ttl, tlsa_name, tlsa_place
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class TlsaArgs:
     """Inputs of `Tlsa`."""
 

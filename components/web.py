@@ -1,17 +1,17 @@
 """The web server: nginx with the names that mail programs and mail servers ask, and their certificates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pulumi
 
+from components.arguments import arguments
 from components.remote import command
 from components.service import Service, ServiceArgs, ServiceHost
 from model import web
 from model.constants import ACME_CHALLENGES
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class WebCertificatesArgs:
     """Inputs of `WebCertificates`."""
 
@@ -49,7 +49,7 @@ class WebCertificates(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-@dataclass(frozen=True, kw_only=True)
+@arguments
 class NginxArgs:
     """Inputs of `Nginx`."""
 

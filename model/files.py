@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-import jinja2
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
@@ -61,8 +62,11 @@ def render(template: str, context: Mapping[str, object]) -> str:
 
 
 @cache
-def environment() -> jinja2.Environment:
+def environment() -> "jinja2.Environment":
     """Return the one template environment: strict about names, exact about white space."""
+    import jinja2  # noqa: PLC0415 because by then a preview waits for plugins anyway (components/mail_host.py)
+
+    compiled = _bytecode_folder()
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -70,12 +74,12 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - configuration files, not HTML
-        bytecode_cache=_bytecode_cache(),
+        bytecode_cache=jinja2.FileSystemBytecodeCache(str(compiled)) if compiled else None,
     )
 
 
-def _bytecode_cache() -> jinja2.BytecodeCache | None:
-    """Keep compiled templates as Python keeps compiled modules: compiling takes as long as filling all of them."""
+def _bytecode_folder() -> Path | None:
+    """Return where compiled templates are kept, as Python's modules are: compiling takes as long as filling all."""
     folder = TEMPLATES / "__pycache__"
     if sys.dont_write_bytecode:
         return None
@@ -83,4 +87,4 @@ def _bytecode_cache() -> jinja2.BytecodeCache | None:
         folder.mkdir(exist_ok=True)
     except OSError:
         return None
-    return jinja2.FileSystemBytecodeCache(str(folder)) if os.access(folder, os.W_OK) else None
+    return folder if os.access(folder, os.W_OK) else None
