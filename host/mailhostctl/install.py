@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import marshal
 import sys
+import zipfile
 from pathlib import Path
 
 from mailhostctl import durable, generations
@@ -13,7 +17,7 @@ from mailhostctl.system import MailhostError
 
 
 def install(root: Root, sha256: str) -> str:
-    """Copies the upload that runs now to /usr/local/sbin/mailhostctl, atomically; returns its digest.
+    """Copies the upload that runs now, compiled, to /usr/local/sbin/mailhostctl, atomically; returns its digest.
 
     The upload stays, so that repeating works. Raises `MailhostError` when its content is not the one announced.
     """
@@ -24,10 +28,25 @@ def install(root: Root, sha256: str) -> str:
     if digest(content) != sha256:
         raise MailhostError(f"{upload}: has digest {digest(content)}, expected {sha256}; upload it again")
     program = root.live(PROGRAM)
-    if durable.read(program) != content or not program.stat().st_mode & 0o111:
-        durable.make_folder(program.parent, 0o755)
-        durable.write(program, content, mode=0o755)
+    durable.make_folder(program.parent, 0o755)
+    durable.write(program, _compiled(content), mode=0o755)
     return sha256
+
+
+def _compiled(content: bytes) -> bytes:
+    """Returns the zip application with each module compiled beside its source: every command then starts quicker.
+
+    Another version of Python passes over what this one compiled, and takes the sources (zipimport, PEP 552).
+    """
+    buffer = io.BytesIO(content)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        for name in archive.namelist():
+            source = archive.read(name)
+            code = compile(source, f"{PROGRAM}/{name}", "exec", dont_inherit=True)
+            unchecked = (1).to_bytes(4, "little")
+            head = importlib.util.MAGIC_NUMBER + unchecked + importlib.util.source_hash(source)
+            archive.writestr(f"{name}c", head + marshal.dumps(code))
+    return buffer.getvalue()
 
 
 def uninstall(root: Root, upload: Path | None = None) -> None:

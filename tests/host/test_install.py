@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -63,10 +64,21 @@ def test_the_upload_takes_its_place_and_runs(host: Host, upload: Path) -> None:
     program = host.root / PROGRAM[1:]
     assert os.access(program, os.X_OK)
     assert program.read_bytes().startswith(b"#!/usr/bin/python3 -I\n")
-    again = _run(sys.executable, "-I", program, "install", "--sha256", digest)
+    again = _run(sys.executable, "-I", upload, "install", "--sha256", digest)
     assert (again.returncode, again.stdout) == (0, f"{digest}\n")
     help_text = _run(sys.executable, "-I", program, "--help").stdout
     assert "wait until every authoritative name server answers" in help_text
+
+
+def test_what_is_installed_is_compiled_and_another_python_takes_the_sources(host: Host, upload: Path) -> None:
+    digest = sha256(upload.read_bytes()).hexdigest()
+    assert _run(sys.executable, "-I", upload, "install", "--sha256", digest).returncode == 0
+    program = host.root / PROGRAM[1:]
+    look = "import sys; sys.path.insert(0, sys.argv[1]); import mailhostctl.staging as module; print(module.__file__)"
+    assert _run(sys.executable, "-I", "-c", look, program).stdout == f"{program}/mailhostctl/staging.pyc\n"
+    program.write_bytes(program.read_bytes().replace(importlib.util.MAGIC_NUMBER, b"none"))
+    assert _run(sys.executable, "-I", "-c", look, program).stdout == f"{program}/mailhostctl/staging.py\n"
+    assert _run(sys.executable, "-I", program, "--help").returncode == 0
 
 
 def test_a_damaged_upload_is_refused_and_the_old_program_stays(host: Host, upload: Path) -> None:
