@@ -1,5 +1,6 @@
 """Debian packages: the ones the lab itself runs on, and the cache through which machines of the lab get theirs."""
 
+import fcntl
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -77,10 +78,22 @@ def _services_off() -> Iterator[None]:
 
 def install_missing(wanted: Sequence[str] = REQUIRED) -> None:
     """Install what `missing()` names; their own services are neither started nor enabled for the next boot."""
-    restore_policy()
-    names = missing(wanted)
-    if not names:
-        return
+    with _alone():
+        restore_policy()
+        if names := missing(wanted):
+            _install(names)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One installation at a time: tests beside each other may miss the same packages."""
+    paths.cache().mkdir(parents=True, exist_ok=True)
+    with (paths.cache() / "packages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _install(names: list[str]) -> None:
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *names]
     by_hand = f"install them by hand: apt-get update && {' '.join(command)}"
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
