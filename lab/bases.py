@@ -89,6 +89,22 @@ def path(release: str) -> Path:
     return paths.bases() / f"{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
+def stock(release: str, names: Collection[str]) -> Path:
+    """Where the layer lies that has these packages installed over the base of `release`, made or not (lab/stock.py)."""
+    recipe = "\n".join(sorted(names))
+    return paths.bases() / f"stock-{path(release).name}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+
+
+def stocks() -> list[Path]:
+    """The last such layer over each of today's bases."""
+    made = [sorted(paths.bases().glob(f"stock-{path(release).name}-*"), key=_age) for release in SUITES]
+    return [trees[0] for trees in made if trees]
+
+
+def _age(tree: Path) -> float:
+    return -tree.stat().st_ctime
+
+
 def ready(release: str) -> bool:
     """Whether the base of `release` is built."""
     return path(release).is_dir()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from lab import (
     acme,
@@ -105,11 +106,11 @@ def _machines(names: Sequence[str]) -> None:
         machines.wait(name)
 
 
-def _start(name: str) -> None:
+def _start(name: str, layers: Sequence[Path] = ()) -> None:
     if name == OUTSIDE.name:
         machines.start(name, layers=[outside.layer()], files=outside.files())
     else:
-        machines.start(name)
+        machines.start(name, layers=layers)
 
 
 def _complete(names: Iterable[str]) -> bool:
@@ -131,19 +132,23 @@ def down() -> None:
         _together(*(partial(machines.stop, name, clean=False) for name in names))
         _together(*(partial(processes.stop, name) for name in processes.names()))
         _together(network.down, packages.restore_policy, *(partial(machines.remove, name) for name in names))
-        bases.prune(keep=[outside.layer()])
+        bases.prune(keep=[outside.layer(), *bases.stocks()])
         for folder in (paths.running(), paths.state()):
             shutil.rmtree(folder, ignore_errors=True)
         paths.environment().unlink(missing_ok=True)
 
 
-def reset(name: str) -> None:
-    """Put a machine back to the day it was bought: fresh disk, no records in its zone, no stack that describes it."""
+def reset(name: str, *, layers: Sequence[Path] = ()) -> None:
+    """Put a machine back to the day it was bought: fresh disk, no records in its zone, no stack that describes it.
+
+    With `layers` the disk lies over these, see `machines.start`.
+    """
     machine = machines.get(name)
     with locked():
         machines.stop(name, clean=False)
         machines.remove(name)
-        _start(name)
+        bases.ensure(machine.release)
+        _start(name, layers)
         if machine is not OUTSIDE:
             for domain in (machine.domain, machine.second_domain):
                 cloudflare.delete_records(domain)

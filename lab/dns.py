@@ -10,7 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
 
 from lab import keys, outside, paths, processes, web
 from lab.addresses import (
@@ -112,6 +117,15 @@ def record(name: str, kind: str, values: Sequence[str], ttl: int = _TTL) -> dict
     """One record set as the REST API takes it."""
     contents = [{"content": value, "disabled": False} for value in values]
     return {"name": f"{name}.", "type": kind, "ttl": ttl, "changetype": "REPLACE", "records": contents}
+
+
+def validated(zone: str) -> Literal["secure", "insecure", "bogus"]:
+    """What the lab's resolver makes of a zone's signatures (RFC 4035 section 4.3)."""
+    asked = dns.message.make_query(zone, "SOA", want_dnssec=True)
+    answer = dns.query.udp(asked, RESOLVER4, timeout=10)
+    if answer.rcode() == dns.rcode.SERVFAIL:
+        return "bogus"
+    return "secure" if answer.flags & dns.flags.AD else "insecure"
 
 
 @contextmanager

@@ -213,6 +213,15 @@ def _clean_up(name: str) -> None:
                 group.rmdir()
 
 
+def hand_over(name: str, target: Path) -> None:
+    """Make the disk of a stopped machine a layer for others, without what makes it this machine."""
+    upper = _folder(name) / "upper"
+    # A machine writes its own of all the rest; of these it would add to what it finds.
+    shutil.rmtree(upper / "var/log/journal", ignore_errors=True)
+    upper.rename(target)
+    remove(name)
+
+
 def remove(name: str) -> None:
     """Throw the disk of a stopped machine away."""
     folder = _folder(name)

@@ -13,6 +13,7 @@ import pytest
 from lab import cloudflare, control, faults, machines, plugin_cache
 from lab.addresses import MACHINES, OUTSIDE, Machine
 from lab.clients import wait_for
+from tests import stocked
 from tests.e2e.stack import Run, Stack
 
 LIVES: Final = (
@@ -122,20 +123,30 @@ class Host:
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A fresh machine and its first `up`, held back once by DNS on the way."""
     machine = MACHINES[request.param]
-    control.up((machine.name, OUTSIDE.name))
+    control.up((OUTSIDE.name,))
     plugin_cache.fill()
-    control.reset(machine.name)
+    control.reset(machine.name, layers=[] if _installs(machine) else [stocked.layer(machine.release)])
     stack = Stack(machine=machine, folder=tmp_path_factory.mktemp(machine.name))
     stack.create()
     with faults.undisturbed():
         with faults.publication_held(machine.domain):
             running = stack.start_up()
             watch = _Watch()
-            held = wait_for(lambda: _held(machine, watch), "the packages and the waits for DNS", seconds=480)
+
+            def held() -> Held | None:
+                assert running.poll() is None, running.communicate()[0]
+                return _held(machine, watch)
+
+            seen = wait_for(held, "the packages and the waits for DNS", seconds=480)
         output, _ = running.communicate(timeout=480)
     assert running.returncode == 0, output
-    yield Host(machine=machine, stack=stack, held=held, first_up=Run(code=running.returncode, output=output))
+    yield Host(machine=machine, stack=stack, held=seen, first_up=Run(code=running.returncode, output=output))
     machines.stop(machine.name)
+
+
+def _installs(machine: Machine) -> bool:
+    """Whether the packages come by the first `up`: on one machine of each release."""
+    return machine.name == next(name for name in MACHINE_NAMES if MACHINES[name].release == machine.release)
 
 
 @dataclass(kw_only=True)

@@ -6,9 +6,8 @@ import pytest
 
 from lab import control, machines
 from lab.addresses import MACHINES, Machine
-from model.packages import packages
+from tests import stocked
 from tests.parsers.judge import Judge, judge
-from tests.parsers.samples import settings
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -23,19 +22,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", params=["p13", "p12"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A running machine on which the daemons are installed, whatever else happened to it."""
+    """A machine on which the daemons are installed."""
     found = MACHINES[request.param]
-    was_running = machines.running(found.name)
-    control.up((found.name,))
-    with judge(found) as helper:
-        helper.install(packages(settings("debian13-minimal", found.release)))
+    control.up(())
+    control.reset(found.name, layers=[stocked.layer(found.release)])
     yield found
-    if not was_running:
-        machines.stop(found.name)
+    machines.stop(found.name)
+
+
+@pytest.fixture(scope="session")
+def set_up(machine: Machine) -> Iterator[Judge]:
+    """A judge on the machine."""
+    with judge(machine) as lent:
+        yield lent
 
 
 @pytest.fixture
-def court(machine: Machine) -> Iterator[Judge]:
-    """A judge with a scratch root of its own."""
-    with judge(machine) as fresh:
-        yield fresh
+def court(set_up: Judge) -> Judge:
+    """The judge with an empty scratch root."""
+    return set_up.renewed()

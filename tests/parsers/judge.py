@@ -6,10 +6,12 @@
 
 import base64
 import io
+import secrets
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from subprocess import CompletedProcess
 from typing import Final
 
@@ -19,6 +21,7 @@ from lab.addresses import Machine
 from model.files import ConfigFile
 from model.manifest import bundle, manifest
 
+_PROGRAM: Final = "/usr/local/sbin/mailhostctl"
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _DONE: Final = """#!/bin/sh
@@ -58,10 +61,22 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
-    """mailhostctl on one machine, with a scratch root below `folder`."""
+    """mailhostctl on one machine, installed below `folder`, with a scratch root there."""
 
     machine: Machine
     folder: str
+    root: str
+    """The scratch root, which need not exist yet."""
+
+    def renewed(self) -> "Judge":
+        """Return the same with an empty scratch root."""
+        return replace(self, root=f"{self.folder}/{secrets.token_hex(4)}")
+
+    def set_up(self) -> None:
+        """Install mailhostctl as a host does."""
+        digest = sha256(zipapp()).hexdigest()
+        upload = ["/usr/bin/python3", "-I", f"{self.folder}/mailhostctl", "--root", self.folder]
+        machines.run(self.machine.name, [*upload, "install", "--sha256", digest])
 
     def install(self, packages: Iterable[str]) -> None:
         """Install the packages for real, nothing started; quick when they are there."""
@@ -74,15 +89,14 @@ class Judge:
         staged = self._call("stage", service, "files", content=bundle(files))
         assert staged.returncode == 0, staged.stderr
         done = self._call("apply", service, content=manifest(files), environment=environment)
-        root = f"{self.folder}/root"
-        ours = ["-path", f"{root}/var/lib/mailhost", "-prune", "-o", "-type", "f", "-print"]
-        found = machines.execute(self.machine.name, ["find", root, *ours]).stdout.split()
-        live = frozenset(path.removeprefix(root) for path in found)
+        ours = ["-path", f"{self.root}/var/lib/mailhost", "-prune", "-o", "-type", "f", "-print"]
+        found = machines.execute(self.machine.name, ["find", self.root, *ours]).stdout.split()
+        live = frozenset(path.removeprefix(self.root) for path in found)
         return Verdict(code=done.returncode, said=done.stderr, live=live)
 
     def live(self, path: str) -> str:
         """Return a live file of the scratch root."""
-        return machines.run(self.machine.name, ["cat", f"{self.folder}/root{path}"])
+        return machines.run(self.machine.name, ["cat", f"{self.root}{path}"])
 
     def _call(
         self,
@@ -94,19 +108,21 @@ class Judge:
         timeout: float = 60,
     ) -> CompletedProcess[str]:
         variables = {"PATH": path or f"{self.folder}/bin:{_PATH}", **(environment or {})}
-        program = ["/usr/bin/python3", "-I", f"{self.folder}/mailhostctl", "--root", root or f"{self.folder}/root"]
+        program = ["/usr/bin/python3", "-I", f"{self.folder}{_PROGRAM}", "--root", root or self.root]
         command = ["env", *(f"{name}={value}" for name, value in variables.items()), *program, *arguments]
         return machines.execute(self.machine.name, command, content=content, timeout=timeout)
 
 
 @contextmanager
 def judge(machine: Machine) -> Iterator[Judge]:
-    """Lend a judge with a new scratch root on a running machine; nothing of it stays."""
+    """Lend a judge on a running machine; nothing of it stays."""
     folder = machines.run(machine.name, ["mktemp", "-d"]).strip()
     try:
         unpack = ["sh", "-c", 'base64 -d | tar -x -C "$1"', "sh", folder]
         machines.run(machine.name, unpack, content=base64.b64encode(_luggage()).decode())
-        yield Judge(machine=machine, folder=folder)
+        lent = Judge(machine=machine, folder=folder, root=f"{folder}/root")
+        lent.set_up()
+        yield lent
     finally:
         machines.execute(machine.name, ["rm", "-rf", folder])
 
