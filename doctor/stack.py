@@ -54,6 +54,11 @@ def read(name: str, folder: Path, *, timeout: float) -> Stack:
     Raises:
         StackError: There is no such stack, it cannot be decrypted, or its settings are wrong.
     """
+    return understood(name, folder, *said(name, folder, timeout=timeout))
+
+
+def said(name: str, folder: Path, *, timeout: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the pulumi command says of a stack: its configuration, with secrets, and its state, without."""
     with ThreadPoolExecutor() as pool:
         asked = [
             pool.submit(_pulumi, folder, words, timeout)
@@ -63,6 +68,11 @@ def read(name: str, folder: Path, *, timeout: float) -> Stack:
             )
         ]
         config, state = (future.result() for future in asked)
+    return config, state
+
+
+def understood(name: str, folder: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> Stack:
+    """Make a stack of what the pulumi command said of it; raises a StackError where its settings are wrong."""
     values = {key: str(entry.get("value", "")) for key, entry in config.items()}
     own = {key.partition(":")[2]: value for key, value in values.items() if key.startswith(f"{_PROJECT}:")}
     try:

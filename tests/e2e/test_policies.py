@@ -10,8 +10,8 @@ from lab import cloudflare
 from lab.addresses import OUTSIDE, RESOLVER4
 from lab.dns import record, served
 from tests.e2e.conftest import Host
+from tests.e2e.doctor import look
 from tests.e2e.stack import Run
-from tests.e2e.test_doctor import look
 
 LOGO = "https://outside.example/logo.svg"
 

@@ -15,7 +15,7 @@ from lab import cloudflare, faults, outside
 from lab.clients import compose, submission_session, wait_for
 from lab.demo import account
 from tests.e2e.conftest import Host
-from tests.e2e.test_doctor import changed, look
+from tests.e2e.doctor import changed, look
 
 GRACE = 5
 SIGNING = {"generation": 2, "stage": "signing"}

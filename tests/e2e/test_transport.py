@@ -17,7 +17,7 @@ from lab import cloudflare, dns, machines, outside
 from lab.addresses import OUTSIDE, TLD
 from lab.clients import compose, wait_for, with_subject
 from tests.e2e.conftest import Host
-from tests.e2e.test_doctor import look
+from tests.e2e.doctor import look
 
 WRONG = f"3 1 1 {'ab' * 32}"
 UNPROVED = "Server certificate not "
