@@ -12,14 +12,17 @@ gc.disable()
 # Disabled or not, it looks at every object once more when the interpreter ends; what is frozen it leaves alone.
 atexit.register(gc.freeze)
 
+import components.host  # noqa: E402, F401 because it finds a package that has left sys.path when main() runs
 from components import stack_traces  # noqa: E402 because of the line above
-from components.mail_host import MailHost, MailHostArgs  # noqa: E402 because of the line above
+from components.cloudflare import find_zones  # noqa: E402 because of the line above
 from model import mailbox_file  # noqa: E402 because of the line above
 from model import settings as model_settings  # noqa: E402 because of the line above
 
 # The SDK reports some five steps per resource to the engine, each a call it waits for: a fifth of the processor time of
 # a preview with 100 domains. Only `--debug` would show them.
 pulumi.log.debug = lambda *_, **__: None
+
+_MOMENT_SECONDS = 0.002
 
 
 async def main() -> None:
@@ -34,11 +37,16 @@ async def main() -> None:
         model_settings.refuse_haste(settings, datetime.now(UTC))
     except model_settings.SettingsError as error:
         raise pulumi.RunError(str(error)) from error
+    zones = find_zones(settings.zones)
+    # Sent off, so that the engine starts Cloudflare's plugin while the rest of the program is imported.
+    await asyncio.sleep(_MOMENT_SECONDS)
+    from components.mail_host import MailHost, MailHostArgs  # noqa: PLC0415 because of the line above
+
     with stack_traces.omitted():
-        host = MailHost("mail", MailHostArgs(settings=settings))
-        await host.declare()
-    pulumi.export("hostname", host.hostname)
-    pulumi.export("dkim", host.dkim)
+        mail = MailHost("mail", MailHostArgs(settings=settings, zones=zones))
+        await mail.declare()
+    pulumi.export("hostname", mail.hostname)
+    pulumi.export("dkim", mail.dkim)
     # Two turns of the loop, and every registration has begun. The SDK then waits for the registrations, else for each
     # output among all that are open, which takes the square of their number.
     await asyncio.sleep(0)

@@ -5,7 +5,7 @@ tokens with the official plugin's version instead; a test holds their names and 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPException
 from importlib.metadata import version
@@ -17,6 +17,7 @@ import pulumi
 
 from components.arguments import arguments
 from model import cloudflare, foreign
+from model.domains import ServedDomain, SilentDomain
 from model.records import Srv
 
 PLUGIN_VERSION = version("pulumi-cloudflare")
@@ -103,6 +104,11 @@ class DnsRecord(pulumi.CustomResource):
         """The record's data in presentation form; TXT in quoted strings of at most 255 octets."""
         content: pulumi.Output[str] = pulumi.get(self, "content")
         return content
+
+
+def find_zones(domains: Iterable[ServedDomain | SilentDomain]) -> Mapping[str, pulumi.Input[str]]:
+    """Return the zone id of each domain, as configured or as looked up."""
+    return {domain.name: domain.zone_id or find_zone(domain.name) for domain in domains}
 
 
 def find_zone(domain: str) -> pulumi.Output[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pulumi
 
 from components.arguments import arguments
-from components.cloudflare import DnsRecord, find_zone
+from components.cloudflare import DnsRecord
 from components.dns import Published, publish
 from components.private_key import PrivateKey
 from model import records
@@ -22,6 +22,7 @@ class MailDomainArgs:
 
     settings: Settings
     domain: ServedDomain
+    zone_id: pulumi.Input[str]
 
 
 @arguments
@@ -44,7 +45,6 @@ class MailDomain(pulumi.ComponentResource):
     number. `withdraw` and then `invite` must be called, once.
     """
 
-    zone_id: pulumi.Input[str]
     pairs: Sequence[KeyPair]
     """The keys, the oldest first; a withdrawn one is none any more."""
     names: Sequence[Published]
@@ -54,7 +54,7 @@ class MailDomain(pulumi.ComponentResource):
         super().__init__("mailhost:index:MailDomain", name, {}, opts)
         self._name, self._settings, self._domain = name, args.settings, args.domain
         settings, domain = args.settings, args.domain
-        self.zone_id = domain.zone_id or find_zone(domain.name)
+        self._zone_id = args.zone_id
         self.pairs = [self._pair(key) for key in domain.keys if key.state != "withdrawn"]
         early = [(record, self._publish(record, "policy")) for record in records.early(settings, domain)]
         self.names = [
@@ -116,7 +116,7 @@ class MailDomain(pulumi.ComponentResource):
     ) -> DnsRecord:
         return DnsRecord(
             f"{self._name}-txt{'-ed25519' if second else ''}{key.suffix}",
-            zone_id=self.zone_id,
+            zone_id=self._zone_id,
             name=self._key_name(key, second),
             type_="TXT",
             content=content,
@@ -133,7 +133,7 @@ class MailDomain(pulumi.ComponentResource):
         return publish(
             f"{self._name}-{record.key}",
             record,
-            zone_id=self.zone_id,
+            zone_id=self._zone_id,
             parent=self,
             after=after,
             aliases=self._formerly("DnsRecords", group, record.key),

@@ -42,6 +42,8 @@ class MailHostArgs:
     """Inputs of `MailHost`."""
 
     settings: Settings
+    zones: Mapping[str, pulumi.Input[str]]
+    """The ids of the domains' zones."""
 
 
 class MailHost(pulumi.ComponentResource):
@@ -61,7 +63,7 @@ class MailHost(pulumi.ComponentResource):
     def __init__(self, name: str, args: MailHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         self._foreign = ForeignRecords(args.settings)
         super().__init__("mailhost:index:MailHost", name, {}, self._foreign.watching(opts))
-        self._name, self._settings = name, args.settings
+        self._name, self._args = name, args
 
     async def declare(self) -> None:
         """Declare all that the mail host is made of.
@@ -69,7 +71,7 @@ class MailHost(pulumi.ComponentResource):
         Raises:
             pulumi.RunError: dns.adopt names a record that this stack does not have.
         """
-        name, settings = self._name, self._settings
+        name, settings, zones = self._name, self._args.settings, self._args.zones
         child = pulumi.ResourceOptions(parent=self)
         remote = remote_host(settings)
         host = Host(
@@ -78,14 +80,18 @@ class MailHost(pulumi.ComponentResource):
             child,
         )
         domains = {
-            domain.name: MailDomain(f"{name}-{domain.name}", MailDomainArgs(settings=settings, domain=domain), child)
+            domain.name: MailDomain(
+                f"{name}-{domain.name}",
+                MailDomainArgs(settings=settings, domain=domain, zone_id=zones[domain.name]),
+                child,
+            )
             for domain in settings.served
         }
         await _underway([host, *domains.values()])
-        _without_a_host(name, settings, child)
+        _without_a_host(name, self._args, child)
         addresses = DnsRecords(
             f"{name}-address",
-            DnsRecordsArgs(zone_id=domains[settings.domain].zone_id, records=records.address(settings)),
+            DnsRecordsArgs(zone_id=zones[settings.domain], records=records.address(settings)),
             child,
         )
 
@@ -129,7 +135,7 @@ class MailHost(pulumi.ComponentResource):
             CertificateArgs(
                 # It waits for the firewall anyway, so both share a connection.
                 host=services.after(firewall.staged, firewall.applied),
-                zone_id=domains[settings.domain].zone_id,
+                zone_id=zones[settings.domain],
                 reachable=[resolves, firewall.applied],
             ),
             child,
@@ -155,7 +161,7 @@ class MailHost(pulumi.ComponentResource):
         self.dkim = _rotation(name, services, [*asked, dkim_visible.visible], withdrawn, child)
         finished: list[pulumi.Resource] = []
         if settings.tlsa.enabled:
-            zone_id = domains[settings.domain].zone_id
+            zone_id = zones[settings.domain]
             tlsa = Tlsa(f"{name}-tlsa", TlsaArgs(host=services, zone_id=zone_id, after=[postfix.applied]), child)
             finished.append(tlsa.published)
         last = postfix.staged
@@ -208,10 +214,12 @@ async def _underway(first: Iterable[pulumi.Resource]) -> None:
         await asyncio.sleep(_MOMENT_SECONDS)
 
 
-def _without_a_host(name: str, settings: Settings, opts: pulumi.ResourceOptions) -> None:
+def _without_a_host(name: str, args: MailHostArgs, opts: pulumi.ResourceOptions) -> None:
     """Create the domains without mail, and say in a preview what only others can publish."""
+    settings = args.settings
     for domain in settings.silent:
-        SilentMailDomain(f"{name}-{domain.name}", SilentMailDomainArgs(settings=settings, domain=domain), opts)
+        silent = SilentMailDomainArgs(settings=settings, domain=domain, zone_id=args.zones[domain.name])
+        SilentMailDomain(f"{name}-{domain.name}", silent, opts)
     unasked = records.permissions_to_ask_for(settings)
     if unasked and pulumi.runtime.is_dry_run():
         pulumi.log.warn(policies.permission_advice(unasked), opts.parent)

@@ -3,7 +3,6 @@
 import pulumi
 
 from components.arguments import arguments
-from components.cloudflare import find_zone
 from components.dns import publish
 from model import records
 from model.domains import SilentDomain
@@ -16,6 +15,7 @@ class SilentMailDomainArgs:
 
     settings: Settings
     domain: SilentDomain
+    zone_id: pulumi.Input[str]
 
 
 class SilentMailDomain(pulumi.ComponentResource):
@@ -27,7 +27,6 @@ class SilentMailDomain(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: SilentMailDomainArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:MailDomain", name, {}, opts)
-        zone_id = args.domain.zone_id or find_zone(args.domain.name)
         for record in records.silent(args.settings, args.domain):
-            publish(f"{name}-{record.key}", record, zone_id=zone_id, parent=self)
+            publish(f"{name}-{record.key}", record, zone_id=args.zone_id, parent=self)
         self.register_outputs({})

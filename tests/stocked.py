@@ -15,9 +15,7 @@ _BUILDERS: Final = ("p13", "p12")
 
 def layer(release: str) -> Path:
     """Return the layer of a release; made once, in half a minute."""
-    (builder,) = (
-        machine for machine in MACHINES.values() if machine.name.startswith("p") and machine.release == release
-    )
+    (builder,) = (MACHINES[name] for name in _BUILDERS if MACHINES[name].release == release)
     names = packages(settings("debian13-minimal", release))
     return stock.ensure(builder, names, lambda: _install(builder, names))
 

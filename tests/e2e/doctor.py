@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from doctor import command_line, stack
 from lab import cloudflare, faults
 from lab.addresses import GATEWAY4
@@ -96,14 +98,14 @@ class _Answer:
 
 
 _Said = tuple[dict[str, Any], dict[str, Any]]
-_said: dict[str, tuple[object, _Said]] = {}
+_known: dict[str, tuple[object, _Said]] = {}
 """What pulumi said of each stack, and of which files."""
 
 
 def _run(host: Host, words: Sequence[str], password: str) -> _Answer:
     receiver, sender = _PROCESSES.Pipe(duplex=False)
     environment = host.stack.environment | {"NO_PROXY": GATEWAY4}
-    target, arguments = _doctor, (sender, _stack(host), environment, words, password)
+    target, arguments = _doctor, (sender, _said_of(host), environment, words, password)
     process = _PROCESSES.Process(target=target, args=arguments, daemon=True)
     process.start()
     sender.close()
@@ -118,28 +120,19 @@ def _run(host: Host, words: Sequence[str], password: str) -> _Answer:
         receiver.close()
 
 
-def _stack(host: Host) -> _Said:
+def _said_of(host: Host) -> _Said:
     """Ask for the stack as the doctor does, unless it is as it was."""
     files = [*host.stack.folder.glob("*.yaml"), *host.stack.folder.glob("*.json")]
     files += host.stack.folder.glob(f"state/.pulumi/stacks/*/{host.stack.name}.json")
     version = [(str(file), file.stat().st_mtime_ns) for file in sorted(files)]
-    known = _said.get(host.stack.name)
+    known = _known.get(host.stack.name)
     if known is None or known[0] != version:
-        with _environment(host.stack.environment):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in host.stack.environment.items():
+                patch.setenv(name, value)
             known = version, stack.said(host.stack.name, host.stack.folder, timeout=_LONGEST_SECONDS)
-        _said[host.stack.name] = known
+        _known[host.stack.name] = known
     return known[1]
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _doctor(

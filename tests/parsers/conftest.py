@@ -27,7 +27,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     control.up(())
     control.reset(found.name, layers=[stocked.layer(found.release)])
     yield found
-    machines.stop(found.name)
+    machines.stop(found.name, clean=False)
 
 
 @pytest.fixture(scope="session")
