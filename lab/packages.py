@@ -1,6 +1,5 @@
 """Debian packages: the ones the lab itself runs on, and the cache through which machines of the lab get theirs."""
 
-import fcntl
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from lab import paths, processes
+from lab import locks, paths, processes
 from lab.addresses import APT_PORT, GATEWAY4
 from lab.errors import LabError
 from lab.progress import step
@@ -78,19 +77,10 @@ def _services_off() -> Iterator[None]:
 
 def install_missing(wanted: Sequence[str] = REQUIRED) -> None:
     """Install what `missing()` names; their own services are neither started nor enabled for the next boot."""
-    with _alone():
+    with locks.held("packages"):
         restore_policy()
         if names := missing(wanted):
             _install(names)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One installation at a time: tests beside each other may miss the same packages."""
-    paths.cache().mkdir(parents=True, exist_ok=True)
-    with (paths.cache() / "packages.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _install(names: list[str]) -> None:

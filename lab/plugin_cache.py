@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from lab import environment, nursery, paths, plugins
+from lab import environment, locks, nursery, paths, plugins
 from lab.errors import LabError
 from lab.progress import say, step
 
@@ -60,6 +60,11 @@ def _keep_no_logs(home: Path) -> None:
 
 def fill() -> None:
     """Make sure every plugin is in the lab's PULUMI_HOME; the offline ones are brought up to date each time."""
+    with locks.held("plugins"):
+        _fill()
+
+
+def _fill() -> None:
     home = paths.pulumi_home()
     home.mkdir(parents=True, exist_ok=True)
     _keep_no_logs(home)

@@ -4,11 +4,10 @@ For tests of what comes after an installation. The installation itself is the ca
 plain base; its disk becomes the layer.
 """
 
-import fcntl
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from lab import bases, control, machines, paths
+from lab import bases, control, locks, machines
 from lab.addresses import Machine
 from lab.progress import step
 
@@ -16,8 +15,7 @@ from lab.progress import step
 def ensure(builder: Machine, names: Collection[str], install: Callable[[], None]) -> Path:
     """Return the layer with the packages `names`; where it is missing, `install` on a new `builder`, take its disk."""
     target = bases.stock(builder.release, names)
-    with (paths.cache() / f"{builder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.held(builder.name):
         if not target.is_dir():
             with step(f"installing {len(names)} packages for later machines of {builder.release} (once)"):
                 control.reset(builder.name)
