@@ -6,6 +6,7 @@ can give the second one an old copy of it, or stop it (`lab.faults`). Nothing is
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
@@ -37,7 +38,9 @@ from lab.addresses import (
     TLD,
 )
 from lab.addresses import GATEWAY4 as OUTER
+from lab.errors import LabError
 
+_TRIES: Final = 30
 _SCHEMA: Final = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 _REVERSE4: Final = "113.0.203.in-addr.arpa"
 _REVERSE6: Final = "3.1.1.0.8.b.d.0.1.0.0.2.ip6.arpa"
@@ -110,7 +113,15 @@ def database() -> Path:
 def api(method: str, path: str, body: object = None) -> Any:
     """One request to PowerDNS's REST API; `path` below the server, for instance `/zones`."""
     url = f"{POWERDNS_URL}/api/v1/servers/localhost{path}"
-    return web.ask_json(url, method=method, body=body, headers={"X-API-Key": POWERDNS_KEY})
+    for left in reversed(range(_TRIES)):
+        try:
+            return web.ask_json(url, method=method, body=body, headers={"X-API-Key": POWERDNS_KEY})
+        except LabError as error:
+            # Somebody else is writing: for SQLite "database is locked" then. A PATCH may be repeated.
+            if not left or method != "PATCH" or "was refused: 500" not in str(error):
+                raise
+            time.sleep(0.1)
+    return None
 
 
 def record(name: str, kind: str, values: Sequence[str], ttl: int = _TTL) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lab.cloudflare_api.errors import ApiError, invalid
 
 _LOG: Final = logging.getLogger(__name__)
 _POLL: Final = 0.1  # seconds between looks at the delay files, and between attempts at a PowerDNS that is not up
+_TRIES: Final = 30
 _HOLD: Final = "hold"
 
 
@@ -94,7 +95,12 @@ class Publisher:
         await self.restore([(zone, name, kind)])
 
     async def _publish(self, zone: str, name: str, kind: str) -> None:
-        status, answer = await self._request("PATCH", f"{zone}.", {"rrsets": [self._current(zone, name, kind)]})
+        for _ in range(_TRIES):
+            status, answer = await self._request("PATCH", f"{zone}.", {"rrsets": [self._current(zone, name, kind)]})
+            if status != 500:  # noqa: PLR2004
+                break
+            # Somebody else is writing: for SQLite "database is locked" then.
+            await asyncio.sleep(_POLL)
         if status == 422:  # noqa: PLR2004
             raise invalid(9999, f"Content for {kind} record is invalid. ({answer.get('error', '')})")
         if status != 204:  # noqa: PLR2004

@@ -23,6 +23,8 @@ class FakePowerDns:
     zones: set[str] = field(default_factory=lambda: {f"{ZONE}.", "other.example."})
     sets: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     patches: int = 0
+    locked: int = 0
+    """How many changes will still meet another writer."""
 
     def contents(self, name: str, kind: str) -> list[str]:
         """Contents published for a name, given without its trailing dot."""
@@ -48,6 +50,9 @@ class FakePowerDns:
     async def _patch(self, request: web.Request) -> web.Response:
         if refusal := self._refusal(request):
             return refusal
+        if self.locked:
+            self.locked -= 1
+            return web.Response(status=500, text="Internal Server Error")
         self.patches += 1
         for rrset in (await request.json())["rrsets"]:
             key = (rrset["name"], rrset["type"])

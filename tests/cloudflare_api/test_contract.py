@@ -396,6 +396,13 @@ def test_delayed_change_is_answered_at_once_and_published_later(client: Any, zon
     wait_until(lambda: lab.powerdns.contents(HOST, "A") == ["203.0.113.13"])
 
 
+def test_a_name_server_with_another_writer_is_asked_again(client: Any, zone: str, lab: Lab) -> None:
+    lab.powerdns.locked = 2
+    a_record(client, zone)
+    assert lab.powerdns.contents(HOST, "A") == ["203.0.113.13"]
+    assert lab.powerdns.locked == 0
+
+
 def test_muted_change_is_published_and_answered_later(client: Any, zone: str, lab: Lab) -> None:
     mute = lab.delays / f"{ZONE}.mute"
     mute.touch()
