@@ -97,12 +97,8 @@ def stock(release: str, names: Collection[str]) -> Path:
 
 def stocks() -> list[Path]:
     """The last such layer over each of today's bases."""
-    made = [sorted(paths.bases().glob(f"stock-{path(release).name}-*"), key=_age) for release in SUITES]
-    return [trees[0] for trees in made if trees]
-
-
-def _age(tree: Path) -> float:
-    return -tree.stat().st_ctime
+    made = [list(paths.bases().glob(f"stock-{path(release).name}-*")) for release in SUITES]
+    return [max(trees, key=lambda tree: tree.stat().st_ctime) for trees in made if trees]
 
 
 def ready(release: str) -> bool:

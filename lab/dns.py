@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -113,15 +114,16 @@ def database() -> Path:
 def api(method: str, path: str, body: object = None) -> Any:
     """One request to PowerDNS's REST API; `path` below the server, for instance `/zones`."""
     url = f"{POWERDNS_URL}/api/v1/servers/localhost{path}"
-    for left in reversed(range(_TRIES)):
+    ask = partial(web.ask_json, url, method=method, body=body, headers={"X-API-Key": POWERDNS_KEY})
+    for _ in range(_TRIES - 1):
         try:
-            return web.ask_json(url, method=method, body=body, headers={"X-API-Key": POWERDNS_KEY})
+            return ask()
         except LabError as error:
             # Somebody else is writing: for SQLite "database is locked" then. A PATCH may be repeated.
-            if not left or method != "PATCH" or "was refused: 500" not in str(error):
+            if method != "PATCH" or "was refused: 500" not in str(error):
                 raise
-            time.sleep(0.1)
-    return None
+        time.sleep(0.1)
+    return ask()
 
 
 def record(name: str, kind: str, values: Sequence[str], ttl: int = _TTL) -> dict[str, Any]:
