@@ -3,10 +3,14 @@
 import asyncio
 import atexit
 import gc
+import signal
 from datetime import UTC, datetime
 
 import pulumi
 
+# So the engine ends the program when an update has failed. Threads that wait for its answers would outlive Python's own
+# KeyboardInterrupt, and the engine would wait for them for five seconds.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 # The program lives for a second: the collector would take a tenth of it, most while modules are imported.
 gc.disable()
 # Disabled or not, it looks at every object once more when the interpreter ends; what is frozen it leaves alone.

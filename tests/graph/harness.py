@@ -8,6 +8,7 @@ import base64
 import gc
 import json
 import runpy
+import signal
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -77,6 +78,8 @@ class Graph:
     exports: Mapping[str, Any]
     calls: tuple[tuple[str, Mapping[str, Any]], ...]
     """Token and arguments of each function call."""
+    on_interrupt: object
+    """What SIGINT does to the program (signal.getsignal)."""
 
     def named(self, name: str) -> Seen:
         """Return the one resource of this name."""
@@ -233,11 +236,13 @@ def run(
         def program() -> None:
             runpy.run_path(str(ROOT / "__main__.py"))
 
+        interrupted = signal.getsignal(signal.SIGINT)
         try:
             loop.run_until_complete(run_in_stack(program))
         finally:
-            # The program does without a collector; the tests live longer.
+            # The program does without a collector and without a last word; the tests live longer.
             gc.enable()
+            on_interrupt = signal.signal(signal.SIGINT, interrupted)
     urns = [seen.urn for seen in recorder.seen]
     assert len(urns) == len(set(urns)), "two resources share a URN"
     return Graph(
@@ -245,6 +250,7 @@ def run(
         outputs=recorder.registered,
         exports=next(recorder.registered[seen.urn] for seen in recorder.seen if seen.type == "pulumi:pulumi:Stack"),
         calls=tuple(provider.calls),
+        on_interrupt=on_interrupt,
     )
 
 

@@ -1,5 +1,7 @@
 """The first preview shows all that can be known."""
 
+import signal
+
 from tests.graph.harness import Graph
 
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -27,3 +29,7 @@ def test_only_what_the_generated_key_makes_is_unknown(preview: Graph) -> None:
 
 def test_preview_and_up_register_the_same_resources(preview: Graph, graph: Graph) -> None:
     assert set(preview.resources) == set(graph.resources)
+
+
+def test_the_engine_ends_the_program_at_once(preview: Graph) -> None:
+    assert preview.on_interrupt is signal.SIG_DFL

@@ -27,12 +27,14 @@ pytestmark = [
 PROGRAM = """
 import json
 import os
+import signal
 
 import pulumi
 import pulumi_tls as tls
 from pulumi_command import remote
 from components.cloudflare import DnsRecord, find_zone
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 config = pulumi.Config()
 settings = json.loads(os.environ["TEST_SETTINGS"])
 connection = remote.ConnectionArgs(**settings["connection"], private_key=config.require_secret("key"))
