@@ -115,33 +115,68 @@ def imap_session(account: Account, *, port: int = IMAPS) -> Iterator[imaplib.IMA
             client.shutdown()
 
 
-def imap_messages(account: Account, *, port: int = IMAPS, folder: str = "INBOX") -> list[EmailMessage]:
-    """Read a folder over IMAP; port 143 upgrades by STARTTLS."""
+def imap_messages(account: Account, *, port: int = IMAPS) -> list[EmailMessage]:
+    """Read the INBOX over IMAP; port 143 upgrades by STARTTLS."""
     with imap_session(account, port=port) as client:
-        client.select(folder, readonly=True)
-        _, found = client.search(None, "ALL")
-        messages = []
-        for number in found[0].split():
-            _, parts = client.fetch(number, "(RFC822)")
-            messages += [_parse(part[1]) for part in parts if isinstance(part, tuple)]
-        return messages
+        return [_read(client, number) for number in range(1, _select(client, "INBOX") + 1)]
+
+
+def imap_message(account: Account, subject: str, *, port: int = IMAPS, folder: str = "INBOX") -> EmailMessage | None:
+    """Read the newest mail with a subject over IMAP; of all others only the subject."""
+    with imap_session(account, port=port) as client:
+        if not _select(client, folder):
+            return None
+        _, parts = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+        heads = [part for part in parts if isinstance(part, tuple)]
+        found = [int(number.split()[0]) for number, head in heads if _parse(head)["Subject"] == subject]
+        return _read(client, found[-1]) if found else None
+
+
+def _select(client: imaplib.IMAP4, folder: str) -> int:
+    """Open a folder to read only; return how many mails it has."""
+    said, (count, *_) = client.select(folder, readonly=True)
+    if said != "OK":
+        raise imaplib.IMAP4.error(f"{folder}: {count!r}")
+    return int(count or b"0")
+
+
+def _read(client: imaplib.IMAP4, number: int) -> EmailMessage:
+    _, parts = client.fetch(str(number), "(RFC822)")
+    (raw,) = (part[1] for part in parts if isinstance(part, tuple))
+    return _parse(raw)
 
 
 def pop3_messages(account: Account, *, port: int = POP3S) -> list[EmailMessage]:
     """Read the maildrop over POP3; port 110 upgrades by STLS."""
+    with _pop3_session(account, port) as client:
+        return [_retrieve(client, number) for number in range(1, client.stat()[0] + 1)]
+
+
+def pop3_message(account: Account, subject: str, *, port: int = POP3S) -> EmailMessage | None:
+    """Read mails over POP3, the newest first, up to one with a subject."""
+    with _pop3_session(account, port) as client:
+        messages = (_retrieve(client, number) for number in range(client.stat()[0], 0, -1))
+        return next((message for message in messages if message["Subject"] == subject), None)
+
+
+@contextmanager
+def _pop3_session(account: Account, port: int) -> Iterator[poplib.POP3]:
     with lab_names():
         if port == POP3S:
             client: poplib.POP3 = poplib.POP3_SSL(account.host, port, timeout=TIMEOUT_SECONDS, context=account.tls)
         else:
             client = poplib.POP3(account.host, port, timeout=TIMEOUT_SECONDS)
             client.stls(context=account.tls)
-        try:
-            client.user(account.address)
-            client.pass_(account.password)
-            count, _ = client.stat()
-            return [_parse(b"\r\n".join(client.retr(number)[1]) + b"\r\n") for number in range(1, count + 1)]
-        finally:
-            client.quit()
+    try:
+        client.user(account.address)
+        client.pass_(account.password)
+        yield client
+    finally:
+        client.quit()
+
+
+def _retrieve(client: poplib.POP3, number: int) -> EmailMessage:
+    return _parse(b"\r\n".join(client.retr(number)[1]) + b"\r\n")
 
 
 def wait_for(look: Callable[[], _Found | None], what: str, *, seconds: float = 30) -> _Found:
@@ -158,11 +193,6 @@ def wait_for(look: Callable[[], _Found | None], what: str, *, seconds: float = 3
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come within {seconds:.0f} s")
         time.sleep(0.3)
-
-
-def with_subject(messages: list[EmailMessage], subject: str) -> EmailMessage | None:
-    """Pick a message by its subject."""
-    return next((message for message in messages if message["Subject"] == subject), None)
 
 
 def _parse(raw: bytes) -> EmailMessage:

@@ -10,17 +10,7 @@ import dns.resolver
 
 from lab import acme, addresses, outside
 from lab.addresses import Machine
-from lab.clients import (
-    TIMEOUT_SECONDS,
-    Account,
-    compose,
-    imap_messages,
-    lab_names,
-    pop3_messages,
-    submit,
-    wait_for,
-    with_subject,
-)
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, lab_names, pop3_message, submit, wait_for
 
 PASSWORDS = {"alice": "alice-in-the-lab", "bob": "bob-in-the-lab"}
 """The mailboxes of every stack in the lab. Their hashes are what the stacks' configuration holds."""
@@ -53,8 +43,8 @@ def checks(machine: Machine) -> Iterator[Finding]:
         ("DNS: A, MX, SPF, DKIM, DMARC answered and signed", _records),
         ("587 STARTTLS: alice writes to carol outside", lambda m: _outbound(m, 587)),
         ("465 TLS: alice writes to carol outside", lambda m: _outbound(m, 465)),
-        ("outside writes to alice, read over IMAP 993", lambda m: _inbound(m, "alice", imap_messages)),
-        ("outside writes to bob, read over POP3 995", lambda m: _inbound(m, "bob", pop3_messages)),
+        ("outside writes to alice, read over IMAP 993", lambda m: _inbound(m, "alice", imap_message)),
+        ("outside writes to bob, read over POP3 995", lambda m: _inbound(m, "bob", pop3_message)),
         ("echo: an answer from outside to a signed mail", _echo),
         ("a wrong password is refused", _wrong_password),
         ("relaying for strangers is refused", _relay),
@@ -102,14 +92,14 @@ def _outbound(machine: Machine, port: int) -> str:
 
 
 def _delivered_outside(subject: str) -> EmailMessage:
-    return wait_for(lambda: with_subject(outside.messages(outside.CAROL), subject), f"mail “{subject}” outside")
+    return wait_for(lambda: outside.message(subject), f"mail “{subject}” outside")
 
 
-def _inbound(machine: Machine, user: str, read: Callable[[Account], list[EmailMessage]]) -> str:
+def _inbound(machine: Machine, user: str, read: Callable[[Account, str], EmailMessage | None]) -> str:
     subject = f"demo {secrets.token_hex(4)}"
     reader = account(machine, user)
     outside.send(compose(outside.CAROL, reader.address, subject))
-    wait_for(lambda: with_subject(read(reader), subject), f"mail “{subject}” to {user}")
+    wait_for(lambda: read(reader, subject), f"mail “{subject}” to {user}")
     return "delivered and read"
 
 
@@ -117,7 +107,7 @@ def _echo(machine: Machine) -> str:
     subject = f"demo {secrets.token_hex(4)}"
     alice = account(machine, "alice")
     submit(alice, compose(alice.address, outside.ECHO, subject), port=587)
-    wait_for(lambda: with_subject(imap_messages(alice), f"Re: {subject}"), f"answer to “{subject}”")
+    wait_for(lambda: imap_message(alice, f"Re: {subject}"), f"answer to “{subject}”")
     return "answered within seconds"
 
 

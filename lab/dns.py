@@ -97,7 +97,8 @@ _UNBOUND: Final = """server:
   cache-max-negative-ttl: 0
   infra-host-ttl: 1
 remote-control:
-  control-enable: no
+  control-enable: yes
+  control-interface: "{folder}/control"
 forward-zone:
   name: "."
   # Only the first: what the second one holds is a matter between it and whoever asks it.
@@ -139,6 +140,12 @@ def validated(zone: str) -> Literal["secure", "insecure", "bogus"]:
     if answer.rcode() == dns.rcode.SERVFAIL:
         return "bogus"
     return "secure" if answer.flags & dns.flags.AD else "insecure"
+
+
+def forget_bogus() -> None:
+    """Let the lab's resolver forget what it could not prove, which it remembers for a minute otherwise."""
+    configuration = str(paths.folder("unbound") / "unbound.conf")
+    processes.run(["unbound-control", "-q", "-c", configuration, "flush_bogus"], what="forgetting bogus answers")
 
 
 @contextmanager

@@ -147,12 +147,24 @@ def send(message: EmailMessage, *, envelope_from: str | None = None) -> None:
 
 def messages(mailbox: str = CAROL) -> list[EmailMessage]:
     """What lies in a mailbox of the outside server, oldest first."""
+    return [_parse(path) for path in _files(mailbox)]
+
+
+def message(subject: str, mailbox: str = CAROL) -> EmailMessage | None:
+    """The newest mail with a subject, one that fits into a line of ASCII."""
+    named = subject.encode()
+    likely = (_parse(path) for path in reversed(_files(mailbox)) if named in path.read_bytes())
+    return next((found for found in likely if found["Subject"] == subject), None)
+
+
+def _files(mailbox: str) -> list[Path]:
+    """The files of a mailbox, oldest first."""
     user, _, domain = mailbox.partition("@")
     if domain != OUTSIDE.domain:
         raise LabError(f"{mailbox} is not a mailbox of {OUTSIDE.domain}")
     maildir = machines.root(OUTSIDE.name) / "home" / user / "Maildir"
     found = [path for path in maildir.glob("[nc]*/*") if path.is_file()]
-    return [_parse(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
 
 
 def _parse(path: Path) -> EmailMessage:

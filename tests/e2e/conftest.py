@@ -5,6 +5,7 @@ They live beside each other (pytest-xdist groups), each host's tests one after a
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -113,6 +114,16 @@ class Host:
         done = machines.execute(self.machine.name, argv)
         assert done.returncode != 0, done.stdout
         return done.stderr
+
+    @contextmanager
+    def stopped(self, unit: str) -> Iterator[None]:
+        """Do without a service for a while."""
+        # Debian 12's Postfix is an instance, which `stop postfix` alone only tells to end.
+        self.run("systemctl", "stop", unit, f"{unit}@*")
+        try:
+            yield
+        finally:
+            self.run("systemctl", "start", unit)
 
     def ssh_connections(self) -> int:
         """Count the SSH logins so far, at sshd."""

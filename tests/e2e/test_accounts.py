@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab import cloudflare, outside
-from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_messages, lab_names, submit, wait_for, with_subject
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, lab_names, submit, wait_for
 from lab.demo import account
 from tests.e2e.conftest import Host
 from tests.e2e.stack import Plan, password_hashes
@@ -40,7 +40,7 @@ class House:
 
     def arrives(self, address: str, about: str) -> None:
         reader = self.account(address)
-        wait_for(lambda: with_subject(imap_messages(reader), about), f"the mail in {address}'s INBOX")
+        wait_for(lambda: imap_message(reader, about), f"the mail in {address}'s INBOX")
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +123,10 @@ def test_a_forward_without_a_copy_keeps_none_and_a_catch_all_takes_from_nobody(h
     for to in (f"away@{house.first}", f"sales@{house.second}"):
         outside.send(compose(outside.CAROL, to, f"{about} {to}"))
         house.arrives(f"alice@{house.first}", f"{about} {to}")
-    assert with_subject(imap_messages(house.account(f"away@{house.first}")), f"{about} away@{house.first}") is None
+    assert imap_message(house.account(f"away@{house.first}"), f"{about} away@{house.first}") is None
     outside.send(compose(outside.CAROL, f"postmaster@{house.second}", about))
     house.arrives(f"alice@{house.first}", about)
-    assert with_subject(imap_messages(house.account(f"dora@{house.second}")), about) is None
+    assert imap_message(house.account(f"dora@{house.second}"), about) is None
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_who_gets_an_addresss_mail_sends_as_it_and_it_passes_outside(house: Hous
     login, sender = (text.format(first=house.first, second=house.second) for text in (login, sender))
     about = subject()
     submit(house.account(login), compose(sender, outside.CAROL, about), port=465)
-    verdicts = outside.verdicts(wait_for(lambda: with_subject(outside.messages(), about), "the mail outside"))
+    verdicts = outside.verdicts(wait_for(lambda: outside.message(about), "the mail outside"))
     domain = sender.rpartition("@")[2]
     assert all(f"{check}=pass" in verdicts for check in ("spf", "dkim", "dmarc"))
     assert f"header.d={domain}" in verdicts

@@ -10,7 +10,7 @@ from imap_tools import MailBox
 from managesieve import MANAGESIEVE  # type: ignore[import-untyped] # because it has no types
 
 from lab import outside
-from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_messages, lab_names, wait_for, with_subject
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, lab_names, wait_for
 from lab.demo import account
 from model import constants
 from tests.e2e.conftest import Host
@@ -135,7 +135,7 @@ def test_a_filter_broken_on_disk_loses_no_mail_and_its_user_is_told_once(host: H
         assert subjects(bob, "INBOX").count(about) == before + 1
     finally:
         host.run("rm", "-f", f"{home}/.dovecot.sieve", f"{home}/.dovecot.svbin")
-    told = with_subject(imap_messages(bob), about)
+    told = imap_message(bob, about)
     assert told is not None
     assert "no-such-extension" in told.get_content()
     assert told["From"].addresses[0].addr_spec == f"postmaster@{domain}"
@@ -194,12 +194,9 @@ def test_throwing_spam_away_teaches_nothing(host: Host) -> None:
 def test_a_move_succeeds_while_rspamd_is_away_and_the_log_says_so(host: Host) -> None:
     bob = account(host.machine, "bob")
     about = junk(host, bob)
-    host.run("systemctl", "stop", "rspamd")
-    try:
+    with host.stopped("rspamd"):
         move(bob, about, "Junk", "INBOX")
         assert about in subjects(bob, "INBOX")
-    finally:
-        host.run("systemctl", "start", "rspamd")
     assert "learn_ham" in host.run("journalctl", "-o", "cat", "--no-pager", "-t", "mailhost-learn")
 
 

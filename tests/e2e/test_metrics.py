@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.clients import compose, imap_messages, submit, wait_for, with_subject
+from lab.clients import compose, imap_message, submit, wait_for
 from lab.demo import account
 from model import constants
 from tests.e2e.conftest import Host
@@ -64,11 +64,8 @@ def test_the_hosts_own_page_has_real_values(host: Host) -> None:
 def test_a_service_that_is_down_shows(host: Host) -> None:
     line = 'mailhost_service_active{service="opendkim"}'
     assert figures(page(host, "mailhost"))[line] == 1
-    host.run("systemctl", "stop", "opendkim")
-    try:
+    with host.stopped("opendkim"):
         assert figures(page(host, "mailhost"))[line] == 0
-    finally:
-        host.run("systemctl", "start", "opendkim")
 
 
 def test_mail_that_waits_shows(host: Host) -> None:
@@ -99,7 +96,7 @@ def test_a_mail_raises_the_counters(host: Host) -> None:
     before = counted()
     delivered = figures(page(host, "dovecot"))["dovecot_mail_delivery_total"]
     submit(alice, compose(alice.address, alice.address, about), port=constants.SUBMISSIONS)
-    wait_for(lambda: with_subject(imap_messages(alice), about), "the mail")
+    wait_for(lambda: imap_message(alice, about), "the mail")
     wait_for(lambda: all(now > then for now, then in zip(counted(), before, strict=True)) or None, "Postfix' counters")
     assert figures(page(host, "dovecot"))["dovecot_mail_delivery_total"] > delivered
 
@@ -163,7 +160,7 @@ def test_the_digest_reaches_the_postmaster(host: Host) -> None:
         assert host.run("systemctl", "is-active", "mailhost-digest.timer").strip() == "active"
         host.run("systemctl", "start", "mailhost-digest.service")
         about = f"Mail on {host.machine.hostname}, {host.run('date', '+%F').strip()}"
-        text = str(wait_for(lambda: with_subject(imap_messages(alice), about), "the digest").get_content())
+        text = str(wait_for(lambda: imap_message(alice, about), "the digest").get_content())
     finally:
         host.stack.restore(before)
         host.stack.up().must_pass()

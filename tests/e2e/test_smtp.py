@@ -15,7 +15,7 @@ import pytest
 
 from lab import machines, outside
 from lab.addresses import GATEWAY4, GATEWAY6, OUTSIDE
-from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_messages, lab_names, wait_for, with_subject
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, lab_names, wait_for
 from lab.demo import account
 from model.constants import SMTP, SUBMISSION, SUBMISSIONS
 from tests.e2e.conftest import Host
@@ -101,12 +101,12 @@ def test_what_only_looks_like_the_end_of_a_message_is_not(host: Host, end: str) 
     assert rest.startswith("221 ")
     assert rest.count("\n") == 1
     if code.startswith("250 "):
-        delivered = wait_for(lambda: with_subject(imap_messages(alice), about), "the one message")
+        delivered = wait_for(lambda: imap_message(alice, about), "the one message")
         assert smuggled in delivered.get_content()
     else:
         assert code[0] in "45"
     assert host.run("postqueue", "-j") == ""
-    assert with_subject(imap_messages(alice), smuggled) is None
+    assert imap_message(alice, smuggled) is None
 
 
 # ---- Clients that do not wait
@@ -161,7 +161,7 @@ def test_what_people_send_says_nothing_about_where_they_sit(host: Host) -> None:
         client.starttls(context=alice.tls)
         client.login(alice.address, alice.password)
         client.send_message(message)
-    delivered = wait_for(lambda: with_subject(outside.messages(), about), "the mail outside")
+    delivered = wait_for(lambda: outside.message(about), "the mail outside")
     assert delivered["X-Kept"] == "yes"
     (received,) = delivered.get_all("Received", [])
     assert f"by {OUTSIDE.hostname}" in received

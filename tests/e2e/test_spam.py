@@ -14,7 +14,7 @@ import pytest
 
 from lab import machines, outside
 from lab.addresses import OUTSIDE
-from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_messages, submit, wait_for, with_subject
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, submit, wait_for
 from lab.demo import account
 from tests.e2e.conftest import Host
 
@@ -90,14 +90,10 @@ def to_alice(host: Host, about: str, *, text_: str = "", **headers: str) -> Emai
     return message
 
 
-def junk(reader: Account) -> list[EmailMessage]:
-    return imap_messages(reader, folder="Junk")
-
-
 def test_a_clean_first_mail_from_outside_passes_at_once(host: Host) -> None:
     alice, about = account(host.machine, "alice"), subject()
     outside.send(to_alice(host, about))
-    delivered = wait_for(lambda: with_subject(imap_messages(alice), about), "the mail in the INBOX")
+    delivered = wait_for(lambda: imap_message(alice, about), "the mail in the INBOX")
     (results,) = delivered.get_all("Authentication-Results", [])
     assert str(results).startswith(f"{host.machine.hostname};")
     assert {"spf=pass", "dkim=pass", "dmarc=pass"} <= {word.strip(";") for word in str(results).split()}
@@ -116,7 +112,7 @@ def test_forged_results_are_removed(host: Host) -> None:
         "X_Spamd_Result": "default: False [-100.00 / 15.00]",
     }
     assert from_outside(host, to_alice(host, about, **forged)) == (250, "")
-    delivered = wait_for(lambda: with_subject(imap_messages(alice), about), "the mail in the INBOX")
+    delivered = wait_for(lambda: imap_message(alice, about), "the mail in the INBOX")
     (results,) = delivered.get_all("Authentication-Results", [])
     assert "bank.example" not in str(results)
     assert delivered["X-Spam-Status"] is None
@@ -129,7 +125,7 @@ def test_a_user_cannot_forge_results_either(host: Host) -> None:
     message["Authentication-Results"] = f"{host.machine.hostname}; dkim=pass header.d=bank.example"
     message["X-Spam"] = "Yes"
     submit(alice, message, port=587)
-    delivered = wait_for(lambda: with_subject(imap_messages(bob), about), "the mail in bob's INBOX")
+    delivered = wait_for(lambda: imap_message(bob, about), "the mail in bob's INBOX")
     assert delivered["Authentication-Results"] is None
     assert delivered["X-Spam"] is None
 
@@ -191,11 +187,11 @@ def test_spam_and_mail_that_fails_its_senders_policy_go_to_junk_marked(host: Hos
             client.send_message(
                 to_alice(host, faked)
             )  # neither from outside's address nor signed; its policy is reject
-    delivered = wait_for(lambda: with_subject(junk(alice), spam), "the spam in Junk")
+    delivered = wait_for(lambda: imap_message(alice, spam, folder="Junk"), "the spam in Junk")
     assert delivered.get_all("X-Spam") == ["Yes"]
-    delivered = wait_for(lambda: with_subject(junk(alice), faked), "the faked mail in Junk")
+    delivered = wait_for(lambda: imap_message(alice, faked, folder="Junk"), "the faked mail in Junk")
     assert "dmarc=fail" in str(delivered["Authentication-Results"])
-    assert with_subject(imap_messages(alice), spam) is with_subject(imap_messages(alice), faked) is None
+    assert imap_message(alice, spam) is imap_message(alice, faked) is None
 
 
 def test_the_limits_are_kept_and_named(host: Host) -> None:
@@ -250,7 +246,7 @@ def test_on_request_it_signs_with_both_kinds_of_keys_and_refuses_viruses(host: H
     with changed(host, dkim={"signer": "rspamd"}, spam={"antivirus": True}):
         assert host.run_fails("systemctl", "is-active", "opendkim") == ""
         submit(alice, compose(alice.address, outside.CAROL, about), port=587)
-        delivered = wait_for(lambda: with_subject(outside.messages(), about), "the mail outside")
+        delivered = wait_for(lambda: outside.message(about), "the mail outside")
 
         assert from_outside(host, infected(host)) == (250, "")  # without signatures nothing is held up
         know_a_virus(host)
@@ -276,6 +272,6 @@ def test_without_filtering_nothing_of_it_runs_and_mail_arrives(host: Host) -> No
             assert host.run_fails("systemctl", "is-active", unit) == ""
         assert "127.0.0.1:53" not in host.run("ss", "-Hltn")
         outside.send(to_alice(host, about))
-        delivered = wait_for(lambda: with_subject(imap_messages(alice), about), "the mail in the INBOX")
+        delivered = wait_for(lambda: imap_message(alice, about), "the mail in the INBOX")
         assert delivered["Authentication-Results"] is None
     assert host.run("systemctl", "is-active", *units).split() == ["active"] * 3

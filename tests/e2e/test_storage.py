@@ -18,12 +18,12 @@ from lab.clients import (
     TIMEOUT_SECONDS,
     Account,
     compose,
+    imap_message,
     imap_messages,
     lab_names,
     pop3_messages,
     submit,
     wait_for,
-    with_subject,
 )
 from lab.demo import account
 from model import constants
@@ -91,7 +91,7 @@ def session(owner: Account) -> Iterator[imaplib.IMAP4_SSL]:
 
 
 def warning(owner: Account, percent: int) -> EmailMessage | None:
-    return with_subject(imap_messages(owner), f"Your mailbox is {percent} % full")
+    return imap_message(owner, f"Your mailbox is {percent} % full")
 
 
 def test_a_user_is_told_at_80_and_95_percent_and_refused_at_the_door_when_full(host: Host, small: Account) -> None:
@@ -150,7 +150,7 @@ def test_mail_is_compressed_on_disk_and_whole_for_its_reader(host: Host) -> None
     bob, about = account(host.machine, "bob"), secrets.token_hex(6)
     text = "The same words, many times.\n" * 2000
     assert deliver(host, compose(outside.CAROL, bob.address, about, text))[0] == 250
-    message = wait_for(lambda: with_subject(imap_messages(bob), about), "the mail")
+    message = wait_for(lambda: imap_message(bob, about), "the mail")
     assert message.get_content().splitlines() == text.splitlines()
     newest = host.run("sh", "-c", f"ls -t {home(bob)}/Maildir/*/*,S=* | head -1").strip()
     start = host.run("sh", "-c", f"head -c 4 '{newest}' | od -An -tx1")

@@ -15,7 +15,7 @@ import pytest
 
 from lab import cloudflare, dns, machines, outside
 from lab.addresses import OUTSIDE, TLD
-from lab.clients import compose, wait_for, with_subject
+from lab.clients import compose, wait_for
 from tests.e2e.conftest import Host
 from tests.e2e.doctor import look
 
@@ -112,7 +112,7 @@ def arrives(host: Host, about: str) -> None:
 
     def look() -> object:
         host.run("postqueue", "-f")
-        return with_subject(outside.messages(), about)
+        return outside.message(about)
 
     wait_for(look, f"{about} outside")
 
@@ -129,7 +129,7 @@ def waits(host: Host, about: str, domain: str, reason: str) -> None:
         return None
 
     wait_for(look, f"{reason!r} as the reason why {about} waits")
-    assert with_subject(outside.messages(), about) is None
+    assert outside.message(about) is None
 
 
 @contextmanager
@@ -147,15 +147,6 @@ def logged(host: Host) -> Iterator[list[str]]:
 def verified(lines: list[str], name: str) -> bool:
     """Whether a connection to a server was proved to be to that server."""
     return any(f"Verified TLS connection established to {name}[" in line for line in lines)
-
-
-@contextmanager
-def stopped(host: Host, unit: str) -> Iterator[None]:
-    host.run("systemctl", "stop", unit)
-    try:
-        yield
-    finally:
-        host.run("systemctl", "start", unit)
 
 
 def test_a_server_with_tlsa_records_is_verified_and_another_one_only_encrypted(host: Host, domain: str) -> None:
@@ -184,7 +175,7 @@ def test_mail_waits_while_the_resolver_is_away(host: Host, domain: str) -> None:
     name = f"mx-{domain}"
     records = [*exchanger(name, mail_of=domain), tlsa(name, key_of("/etc/postfix/tls.crt"))]
     with world(host, *records):
-        with stopped(host, "unbound"):
+        with host.stopped("unbound"):
             about = send(host, domain)
             waits(host, about, domain, "try again")
         with logged(host) as lines:
@@ -218,7 +209,7 @@ def test_mail_waits_while_policies_cannot_be_asked_for(host: Host) -> None:
     domain, _ = outside.strict_domains(host.machine.name)
     good = f"{domain.partition('.')[0]}.trusted.{OUTSIDE.domain}"
     with world(host, *policy(domain), *exchanger(good, mail_of=domain)):
-        with stopped(host, "postfix-mta-sts-resolver"):
+        with host.stopped("postfix-mta-sts-resolver"):
             about = send(host, domain)
             waits(host, about, domain, "TLS configuration problem")
         arrives(host, about)

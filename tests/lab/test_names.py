@@ -10,7 +10,8 @@ import pytest
 
 from lab import dns as lab_dns
 from lab import keys, machines
-from lab.addresses import MACHINES, NS1_4, NS1_6, NS2_4, NS2_6, RESOLVER4, RESOLVER6, Machine
+from lab.addresses import MACHINES, NS1_4, NS1_6, NS2_4, NS2_6, RESOLVER4, RESOLVER6, TLD, Machine
+from lab.clients import wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("undisturbed")]
 
@@ -49,6 +50,15 @@ def test_absence_is_validated(name: str) -> None:
     answer = ask(RESOLVER4, name, "A")
     assert answer.rcode() == dns.rcode.NXDOMAIN
     assert answer.flags & dns.flags.AD
+
+
+def test_a_zone_that_was_bogus_is_believed_again_once_the_resolver_forgets() -> None:
+    zone = MACHINES["trixie"].second_domain
+    with lab_dns.served(TLD, lab_dns.record(zone, "DS", [f"1 13 2 {'0' * 64}"])):
+        wait_for(lambda: lab_dns.validated(zone) == "bogus" or None, "a zone that is bogus")
+    assert lab_dns.validated(zone) == "bogus"
+    lab_dns.forget_bogus()
+    assert lab_dns.validated(zone) == "secure"
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
