@@ -49,8 +49,7 @@ preview: check ## what a pull request gets: the checks, then the plan of stack d
 
 .PHONY: test
 test: lab-tools actionlint ## every test, also those on the real Debian machines of the lab
-	@$(MAKE) --jobs --output-sync=target lint lab-tests
-	$(PYTEST) -m 'not lab' --numprocesses auto --dist worksteal
+	@$(MAKE) --jobs --output-sync=target lint lab-tests engine-tests quick-tests
 	$(PYTEST) tests/e2e tests/parsers --numprocesses 5 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: bench
@@ -136,7 +135,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z-]*:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Parts of the commands above, each to be run alone when it fails.
-.PHONY: lab-tools venv actionlint lint lab-tests quick-tests ruff format-check types imports shellcheck
+.PHONY: lab-tools venv actionlint lint lab-tests engine-tests quick-tests ruff format-check types imports shellcheck
 lab-tools:
 	@$(TOOLCHAIN) lab >/dev/null
 
@@ -163,9 +162,11 @@ imports:
 shellcheck:
 	$(VENV)/shellcheck $(SCRIPTS)
 
-# They wait for machines half of their time, in which linters can work.
 lab-tests:
 	$(PYTEST) tests/lab --numprocesses 2 --dist loadgroup
+
+engine-tests:
+	$(PYTEST) -m 'engine and not lab'
 
 quick-tests:
 	$(PYTEST) -m 'not lab and not engine' --numprocesses auto --dist worksteal

@@ -421,8 +421,9 @@ def test_pulumi_stores_it_encrypted_and_never_sees_it_on_a_command_line(
     (tmp_path / "Pulumi.yaml").write_text("name: mailhost\nruntime: python\n")
     monkeypatch.setattr(command_line, "FOLDER", tmp_path)
     subprocess.run(["pulumi", "stack", "init", "dev", "--non-interactive"], cwd=tmp_path, check=True)
-    for key, value in {**raw(mailboxes=None), "postmaster": BOB}.items():
-        subprocess.run(["pulumi", "config", "set", key, value], cwd=tmp_path, check=True)
+    settings = ("=".join(item) for item in {**raw(mailboxes=None), "postmaster": BOB}.items())
+    plain = [word for setting in settings for word in ("--plaintext", setting)]
+    subprocess.run(["pulumi", "config", "set-all", *plain], cwd=tmp_path, check=True)
 
     def settled() -> Any:
         known = store.load(tmp_path, "dev")
