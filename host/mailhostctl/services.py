@@ -107,6 +107,8 @@ def _disable(*units: str) -> None:
     """Stops them too; units that do not exist are fine."""
     if run(["systemctl", "cat", *units]).code == 0:
         must(["systemctl", "disable", "--quiet", "--now", *units])
+        # One that had to be killed would stay in the list of failed units.
+        run(["systemctl", "reset-failed", *units])
 
 
 class Timer(Daemon):
