@@ -1,5 +1,7 @@
 """What concerns the whole test suite; pytest reads its options from here only."""
 
+import os
+
 import hypothesis
 import pytest
 
@@ -18,3 +20,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Let the engine end its language hosts at once, also when the tests run in the background."""
     processes.heed_interrupts()
+    # In a child that runs Python before its program (preexec_fn) gRPC would start threads anew, which complain.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
