@@ -27,6 +27,7 @@ LIVES: Final = (
         "test_spam",
         "test_smtp",
         "test_transport",
+        "test_switched_off",
         "test_ban",
         "test_changes",
     ),

@@ -97,17 +97,6 @@ def test_a_deploy_key_takes_the_agents_place(host: Host) -> None:
     host.stack.up().must_pass()
 
 
-def test_a_service_switched_off_closes_its_port_and_on_opens_it(host: Host) -> None:
-    host.stack.configure({"services": {"pop3": False}})
-    host.stack.up().must_pass()
-    assert "110/tcp" not in host.run("ufw", "status")
-    assert ":110 " not in host.run("ss", "-Hltn")
-    host.stack.configure({"services": None})
-    host.stack.up().must_pass()
-    assert "110/tcp" in host.run("ufw", "status")
-    assert ":110 " in host.run("ss", "-Hltn")
-
-
 @pytest.mark.parametrize(
     ("template", "live", "broken", "complaint"),
     [

@@ -198,29 +198,3 @@ def test_a_move_succeeds_while_rspamd_is_away_and_the_log_says_so(host: Host) ->
         move(bob, about, "Junk", "INBOX")
         assert about in subjects(bob, "INBOX")
     assert "learn_ham" in host.run("journalctl", "-o", "cat", "--no-pager", "-t", "mailhost-learn")
-
-
-def test_filters_switched_off_leave_no_port_and_no_watcher_and_come_back(host: Host) -> None:
-    def state() -> tuple[bool, str, list[str]]:
-        """Whether the port is open, whether failures are watched for, and our files."""
-        return (
-            bool(host.run("ss", "-Hltn", f"sport = :{constants.MANAGESIEVE}")),
-            host.run("sh", "-c", "systemctl is-active mailhost-filter-errors.path || true").strip(),
-            sorted(host.run("find", "/etc/dovecot/sieve", constants.LIBRARY, "-type", "f").split()),
-        )
-
-    bob, mark, before = account(host.machine, "bob"), secrets.token_hex(6), host.stack.settings()
-    on = state()
-    assert on[:2] == (True, "active")
-    host.stack.configure({"sieve": {"enabled": False}})
-    try:
-        host.stack.up().must_pass()
-        opened, watcher, files = state()
-        assert (opened, watcher) == (False, "inactive")
-        assert not [path for path in files if "sieve" in path or "filter" in path]
-        hand_in(host, bob, f"spam {mark}", X_Spam="Yes")
-        assert f"spam {mark}" in subjects(bob, "INBOX")
-    finally:
-        host.stack.restore(before)
-        host.stack.up().must_pass()
-    assert state() == on

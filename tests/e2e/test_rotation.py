@@ -19,7 +19,7 @@ from tests.e2e.doctor import changed, look
 
 GRACE = 5
 SIGNING = {"generation": 2, "stage": "signing"}
-_PAUSE_SECONDS = 0.5
+_PAUSE_SECONDS = 0.8
 
 
 @dataclass(kw_only=True)
@@ -50,7 +50,7 @@ def _send(host: Host, flow: Flow) -> None:
 
 @contextmanager
 def flowing(host: Host) -> Iterator[Flow]:
-    """Submit mail, about two a second, until the end of the context."""
+    """Submit mail, about one a second, until the end of the context."""
     flow = Flow()
     sender = threading.Thread(target=_send, args=(host, flow), daemon=True)
     sender.start()

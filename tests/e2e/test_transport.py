@@ -240,10 +240,10 @@ class Flow:
 
 @contextmanager
 def flow(host: Host) -> Iterator[Callable[[], Flow]]:
-    """Let the outside server, which keeps to TLSA records, write to alice several times a second."""
+    """Let the outside server, which keeps to TLSA records, write to alice more than once a second."""
     unit, alice = f"flow-{host.machine.name}", f"alice@{host.machine.domain}"
     letter = f"From: {outside.CAROL}\nTo: {alice}\nSubject: flow\n\nOne of many.\n"
-    loop = f'while :; do printf "$1" | sendmail -f {outside.CAROL} {alice}; sleep 0.3; done'
+    loop = f'while :; do printf "$1" | sendmail -f {outside.CAROL} {alice}; sleep 0.6; done'
     cursor = machines.run(OUTSIDE.name, ["journalctl", "-n", "0", "--show-cursor"]).strip().rpartition(" ")[2]
 
     def log() -> list[str]:
@@ -314,7 +314,7 @@ def test_a_key_is_published_before_it_is_used_and_no_mail_notices(host: Host) ->
         exchanged = seen()
     assert exchanged.troubles == []
     assert renewed.verified >= 3
-    assert exchanged.verified >= renewed.verified + 10
+    assert exchanged.verified >= renewed.verified + 5
     host.stack.preview("--expect-no-changes").must_pass()
     assert look(host, "--no-ssh").states("dane.match") == {"ok"}
 
@@ -356,15 +356,3 @@ def test_a_destination_may_be_asked_for_more_and_mail_for_ipv4(host: Host, domai
     assert sent
     assert all(OUTSIDE.ipv4 in line for line in sent if OUTSIDE.hostname in line)
     host.stack.preview("--expect-no-changes").must_pass()
-
-
-def test_what_is_off_asks_nobody(host: Host) -> None:
-    host.stack.configure({"outbound": {"dane": False, "mtaSts": False}})
-    host.stack.up().must_pass()
-    assert host.run("postconf", "-h", "smtp_tls_security_level", "smtp_tls_policy_maps").split() == [
-        "may",
-        "texthash:$config_directory/tls_policies",
-    ]
-    host.run_fails("systemctl", "is-active", "postfix-mta-sts-resolver", "mailhost-tls-policy.socket")
-    host.run_fails("test", "-e", "/var/spool/postfix/private/tls-policy")
-    arrives(host, send(host, OUTSIDE.domain))
