@@ -51,6 +51,7 @@ _EVERYDAY: Final = 3
 def measure(samples: Samples, folder: Path, runs: int) -> None:
     """Measure the program on a machine of the lab, `runs` times fresh; its disk and its zone's records are lost."""
     wait_for_tests()
+    control.up(())
     plugin_cache.fill()
     # First: an operator's plan of many is not made on the mail host itself, which shares its cores here.
     size.measure(samples, _NEWCOMER, folder, _EVERYDAY * runs)
