@@ -166,6 +166,7 @@ def test_senders_are_told_of_another_policy_and_nothing_else_changes(host_of_two
         host.run("sh", "-c", "cat > /root/roots.pem", content=acme.issuing_roots())
         read = host.run("env", "SSL_CERT_FILE=/root/roots.pem", "mta-sts-query", domain)
         assert read.startswith(f"(<STSFetchResult.VALID: 1>, ('{policy_id(domain)}', ")
+    assert host.stack.planned() == []
 
 
 @pytest.mark.parametrize("dark", [False, True])
