@@ -84,4 +84,4 @@ def _fill() -> None:
     if offline:
         if unknown:
             say(f"the official plugins cannot be downloaded here: using the lab's own for {', '.join(offline)}")
-        plugins.install(pulumi, home, Path(sys.executable), nursery=nursery.socket())
+        plugins.install(pulumi, home, Path(sys.executable), nursery=nursery.folder())

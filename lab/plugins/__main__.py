@@ -1,4 +1,4 @@
-"""Starts one offline plugin: `python -I lab/plugins NAME ENGINE-ADDRESS`, or their nursery: `… nursery SOCKET`.
+"""Starts one offline plugin: `python -I lab/plugins NAME ENGINE-ADDRESS`, or their nursery: `… nursery FOLDER`.
 
 Only the generated protocol stubs of the `pulumi` package are needed. Its `__init__` imports the whole SDK, twice the
 start-up time of everything else together, so its package objects are put in place without running it.
@@ -9,6 +9,10 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lab.plugins.nursery import Adoption
 
 
 def _package(name: str, path: Path) -> None:
@@ -27,20 +31,21 @@ def _prepare() -> None:
         _package(name, root.joinpath(*name.split(".")[1:]))
 
 
-def _be(words: list[str]) -> None:
-    name, *sys.argv[1:] = words
+def _be(name: str, adopted: "Adoption | None" = None) -> None:
     plugin = importlib.import_module(f"lab.plugins.{name}")
-    importlib.import_module("lab.plugins.serve").main(getattr(plugin, f"{name.capitalize()}Provider")())
+    importlib.import_module("lab.plugins.serve").main(getattr(plugin, f"{name.capitalize()}Provider")(), adopted)
 
 
 def _main() -> None:
     _prepare()
-    if sys.argv[1] != "nursery":
-        _be(sys.argv[1:])
+    name = sys.argv[1]
+    if name != "nursery":
+        _be(name)
         return
-    for name in importlib.import_module("lab.plugins").NAMES:
-        importlib.import_module(f"lab.plugins.{name}")
-    importlib.import_module("lab.plugins.nursery").serve(sys.argv[2], _be)
+    names = importlib.import_module("lab.plugins").NAMES
+    for plugin in names:
+        importlib.import_module(f"lab.plugins.{plugin}")
+    importlib.import_module("lab.plugins.nursery").serve(Path(sys.argv[2]), names, _be)
 
 
 _main()

@@ -1,11 +1,13 @@
-"""Becomes an offline plugin: `python -I -S launch.py SOCKET NAME ENGINE-ADDRESS`, as the launchers of `install` do.
+"""Becomes an offline plugin: `python -I -S launch.py FOLDER NAME ENGINE-ADDRESS`, as the launchers of `install` do.
 
-The nursery at SOCKET hands over a process that has imported everything already; where there is none, the plugin starts
-from nothing. A preview runs this three times, so it imports only what is part of the interpreter.
+The nursery's socket in FOLDER leads to a process that is the plugin already; where there is none, the plugin starts
+from nothing. A preview runs this three times, so it imports only what is part of the interpreter: `os` alone would
+cost more than all that happens here.
 """
 
+import _signal  # type: ignore[import-not-found] # `signal` itself imports `enum`
 import _socket
-import os
+import posix
 import sys
 
 _PATIENCE = 5
@@ -14,15 +16,17 @@ _PATIENCE = 5
 
 def main() -> None:
     """Stand between the engine and the plugin: when one of us ends, so do the others."""
-    address, name, *arguments = sys.argv[1:]
-    plugin = _adopt(address, name, arguments)
+    # So the engine ends its plugins, and waits until they are gone.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    folder, name, *arguments = sys.argv[1:]
+    plugin = _adopt(f"{folder}/{name}", arguments)
     if plugin is None:
-        here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib costs as much as the rest
-        os.execv(sys.executable, [sys.executable, "-I", here, name, *arguments])  # noqa: S606 - no shell on purpose
-    engine = os.getppid()
+        here = __file__.rpartition("/")[0]
+        posix.execv(sys.executable, [sys.executable, "-I", here, name, *arguments])
+    engine = posix.getppid()
     plugin.settimeout(1)
     # The engine ends its plugins; one that was itself killed cannot.
-    while os.getppid() == engine:
+    while posix.getppid() == engine:
         try:
             plugin.recv(1)
         except TimeoutError:
@@ -30,17 +34,18 @@ def main() -> None:
         sys.exit(f"the offline plugin {name} has ended")
 
 
-def _adopt(address: str, name: str, arguments: list[str]) -> _socket.socket | None:
+def _adopt(address: str, arguments: list[str]) -> _socket.socket | None:
     """The connection to a plugin with our streams, folder and environment; None when there is no nursery."""
     nursery = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     nursery.settimeout(_PATIENCE)
-    words = (os.getcwd(), str(len(arguments)), name, *arguments)  # noqa: PTH109 - likewise
-    variables = (key + b"=" + value for key, value in os.environb.items())
+    encoding = sys.getfilesystemencoding()
+    words = (word.encode(encoding, "surrogateescape") for word in (str(len(arguments)), *arguments))
+    variables = (key + b"=" + value for key, value in posix.environ.items())
     streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
     try:
         nursery.connect(address)
         nursery.sendmsg(
-            [b"\0".join([*map(os.fsencode, words), *variables])],
+            [b"\0".join([posix.getcwdb(), *words, *variables])],
             [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)],
         )
         return nursery if nursery.recv(1) else None

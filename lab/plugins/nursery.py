@@ -1,49 +1,74 @@
-"""Keeps plugin processes one fork away: a preview starts three, and each would import gRPC for a tenth of a second.
+"""Keeps one plugin of each kind ready: a preview starts three, each for a tenth of a second, one after another.
 
-A launcher (launch.py) sends its folder, arguments, environment and standard streams; a fork of this process takes them
-over and is the plugin from then on. It ends when its launcher does. Before the fork there is no thread and no gRPC
-channel: neither would survive it.
+A fork of this process has made its server already and waits for a launcher (launch.py): that sends its folder,
+arguments, environment and standard streams, and the fork takes them over and is the plugin from then on. It ends when
+its launcher does. Before the fork there is no thread and no gRPC channel: neither would survive it.
 """
 
+import asyncio
+import fcntl
 import gc
 import os
+import select
 import signal
 import socket
 import sys
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 _LONGEST_REQUEST: Final = 1 << 20
 """Octets; more than the launcher's kernel sends in one message (socket(7), wmem_max)."""
+_PAUSE_SECONDS: Final = 1.0
+"""Until a plugin that was taken has a successor, unless one is asked for: a preview needs the processor itself."""
+
+Adoption = Callable[[], Awaitable[list[str]]]
+"""Waits for a launcher, takes over what it has, and returns the plugin's arguments."""
 
 
-def serve(address: str, become: Callable[[list[str]], None]) -> None:
-    """Listen at the socket `address` for ever; `become` runs the plugin of a name with its arguments.
+def serve(folder: Path, names: Sequence[str], become: Callable[[str, Adoption], None]) -> None:
+    """Listen at a socket in `folder` for each plugin; `become` prepares one, awaits its adoption and runs it.
 
     Changed sources start the nursery anew, so that nobody runs the plugins of yesterday.
     """
     sources = {file: _changed(file) for file in _imported()}
-    Path(address).unlink(missing_ok=True)
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    mask = os.umask(0o077)
-    server.bind(address)
-    os.umask(mask)
-    server.listen()
+    listeners = {name: _listen(folder / name) for name in names}
     # Nobody waits for the plugins.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # The collector of a fork would touch, and so copy, every page.
     gc.freeze()
+    due = dict.fromkeys(names, 0.0)
+    waiting: dict[str, socket.socket] = {}
     while True:
-        launcher, _ = server.accept()
-        if any(_changed(file) != then for file, then in sources.items()):
+        missing = [name for name in names if name not in waiting]
+        patience = max(0, min(due[name] for name in missing) - time.monotonic()) if missing else None
+        asked, _, _ = select.select([*waiting.values(), *(listeners[name] for name in missing)], [], [], patience)
+        if _stale(sources):
             os.execv(sys.executable, [sys.executable, "-I", *sys.argv])  # noqa: S606 - no shell on purpose
-        if os.fork() == 0:
-            server.close()
-            become(_take_over(launcher))
-            return
-        launcher.close()
+        for name in [name for name, end in waiting.items() if end in asked]:
+            waiting.pop(name).close()
+            due[name] = time.monotonic() + _PAUSE_SECONDS
+        for name in missing:
+            if listeners[name] in asked or due[name] <= time.monotonic():
+                waiting[name], nursery = socket.socketpair()
+                if os.fork() == 0:
+                    for other in [*waiting.values(), *(listeners[other] for other in names if other != name)]:
+                        other.close()
+                    become(name, partial(_adopted, listeners[name], nursery, sources))
+                    return
+                nursery.close()
+
+
+def _listen(address: Path) -> socket.socket:
+    address.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mask = os.umask(0o077)
+    listener.bind(str(address))
+    os.umask(mask)
+    listener.listen()
+    return listener
 
 
 def _imported() -> set[Path]:
@@ -59,25 +84,56 @@ def _changed(file: Path) -> float:
         return 0
 
 
+def _stale(sources: Mapping[Path, float]) -> bool:
+    return any(_changed(file) != then for file, then in sources.items())
+
+
+async def _adopted(listener: socket.socket, nursery: socket.socket, sources: Mapping[Path, float]) -> list[str]:
+    """Wait for a launcher at `listener` and take over what it has; ends with the nursery until then."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    loop.add_reader(listener, asked.set)
+    loop.add_reader(nursery, os._exit, 0)
+    await asked.wait()
+    loop.remove_reader(listener)
+    loop.remove_reader(nursery)
+    launcher, _ = listener.accept()
+    if _stale(sources):
+        # The launcher does without, and the nursery starts anew.
+        os._exit(0)
+    arguments = _take_over(launcher)
+    # The nursery hears of the end of this connection.
+    nursery.close()
+    listener.close()
+    return arguments
+
+
 def _take_over(launcher: socket.socket) -> list[str]:
-    """Get what the launcher has; returns the name of the plugin and its arguments."""
+    """Get what the launcher has, and end with it; returns the plugin's arguments."""
     request, streams, _, _ = socket.recv_fds(launcher, _LONGEST_REQUEST, 3)
     folder, count, *rest = request.split(b"\0")
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(folder)
-    words, variables = rest[: int(count) + 1], rest[int(count) + 1 :]
+    words, variables = rest[: int(count)], rest[int(count) :]
     os.environb.clear()
     for variable in variables:
         key, _, value = variable.partition(b"=")
         os.environb[key] = value
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     launcher.send(b"+")
-    threading.Thread(target=_end_with, args=(launcher,), daemon=True).start()
+    _end_with(launcher.detach())
     return [os.fsdecode(word) for word in words]
 
 
-def _end_with(launcher: socket.socket) -> None:
-    launcher.recv(1)
+def _end_with(launcher: int) -> None:
+    """Have the kernel kill this process once the other end of the connection is closed (fcntl(2), F_SETSIG)."""
+    fcntl.fcntl(launcher, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(launcher, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(launcher, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+    try:
+        os.read(launcher, 1)
+    except BlockingIOError:
+        return
     os._exit(0)

@@ -117,19 +117,19 @@ def unique_id(prefix: str) -> str:
     return f"{prefix}{secrets.token_hex(4)}"
 
 
-def main(provider: Provider) -> None:
-    """Serve the provider to the engine at the address in the first argument until the engine goes."""
-    asyncio.run(_Server(provider, next(arg for arg in sys.argv[1:] if not arg.startswith("-"))).serve())
+def main(provider: Provider, adopted: Callable[[], Awaitable[list[str]]] | None = None) -> None:
+    """Serve the provider to the engine until that goes; `adopted`: there are no arguments before (nursery.py)."""
+    asyncio.run(_Server(provider).serve(adopted))
 
 
 class _Server:
-    def __init__(self, provider: Provider, engine: str) -> None:
+    def __init__(self, provider: Provider) -> None:
         self._provider = provider
-        self._engine = engine
+        self._engine = ""
         self._channel: grpc.aio.Channel | None = None
         self._interrupted = asyncio.Event()
 
-    async def serve(self) -> None:
+    async def serve(self, adopted: Callable[[], Awaitable[list[str]]] | None) -> None:
         options = [
             ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
             ("grpc.max_send_message_length", _MESSAGE_LIMIT),
@@ -139,9 +139,11 @@ class _Server:
             (grpc.method_handlers_generic_handler("pulumirpc.ResourceProvider", self._methods()),)
         )
         port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        arguments = sys.argv[2:] if adopted is None else await adopted()
+        self._engine = next(argument for argument in arguments if not argument.startswith("-"))
         # Once the engine knows the port it may end at any moment.
         parent = os.getppid()
-        await server.start()
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
         # The engine ends its plugins; one that was itself killed cannot, and must not leave us behind.
