@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.cloudflare import Caa, DnsRecord
 from components.remote import command
 from components.service import Service, ServiceArgs, ServiceHost
 from model import certbot, records
 from model.constants import ACME_CHALLENGES
+from model.frozen import frozen
 from model.settings import Settings
 
 
-@arguments
+@frozen
 class CertificateArgs:
     """Inputs of `Certificate`."""
 

@@ -9,16 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from http.client import HTTPException
 from importlib.metadata import version
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pulumi
 
-from components.arguments import arguments
 from model import cloudflare, foreign
 from model.domains import ServedDomain, SilentDomain
-from model.records import Srv
+from model.frozen import frozen
+
+if TYPE_CHECKING:
+    # Half of the model, which need not be there yet when the zones are looked up.
+    from model.records import Srv
 
 PLUGIN_VERSION = version("pulumi-cloudflare")
 """The package pins the plugin: both carry the same version."""
@@ -28,7 +31,7 @@ _MOST_RECORDS: Final = 100_000
 _PATIENCE_SECONDS: Final = 30
 
 
-@arguments
+@frozen
 class Caa:
     """Who may issue certificates for a name (RFC 8659 §4)."""
 
@@ -49,7 +52,7 @@ class DnsRecord(pulumi.CustomResource):
         content: pulumi.Input[str] = "",
         ttl: int,
         priority: int | None = None,
-        data: Srv | None = None,
+        data: "Srv | None" = None,
         tlsa: pulumi.Input[str] | None = None,
         caa: Caa | None = None,
         parent: pulumi.Resource,

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.cloudflare import DnsRecord
 from components.remote import RemoteHost, command
+from model.frozen import frozen
 from model.records import Record
 
 
-@arguments
+@frozen
 class DnsRecordsArgs:
     """Inputs of `DnsRecords`."""
 
@@ -58,7 +58,7 @@ class DnsRecords(pulumi.ComponentResource):
         self.register_outputs({"records": [record.name for record in args.records]})
 
 
-@arguments
+@frozen
 class Published:
     """A record that was published."""
 
@@ -69,7 +69,7 @@ class Published:
     """The record's own content output, which carries the dependency."""
 
 
-@arguments
+@frozen
 class DnsWaitArgs:
     """Inputs of `DnsWait`."""
 

@@ -2,12 +2,12 @@
 
 import pulumi
 
-from components.arguments import arguments
 from components.service import Service, ServiceArgs, ServiceHost
 from model import dovecot
+from model.frozen import frozen
 
 
-@arguments
+@frozen
 class DovecotArgs:
     """Inputs of `Dovecot`."""
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pulumi
 
-from components.arguments import arguments
 from components.remote import RemoteHost, command, upload
 from host.build import zipapp
+from model.frozen import frozen
 from model.platforms import Platform
 
 _FACTS = Path(__file__).parent.parent / "templates" / "host" / "facts.sh"
@@ -17,7 +17,7 @@ _ARCHIVE = Path("build/mailhostctl.pyz")
 _UPLOAD = ".mailhostctl.upload"
 
 
-@arguments
+@frozen
 class HostArgs:
     """Inputs of `Host`."""
 

@@ -4,19 +4,19 @@ from collections.abc import Callable, Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.cloudflare import DnsRecord
 from components.dns import Published, publish
 from components.private_key import PrivateKey
 from model import records
 from model.dkim import WITHDRAWN, ed25519_record, ed25519_selector, key_name, key_record, quoted
 from model.domains import ServedDomain
+from model.frozen import frozen
 from model.records import Record
 from model.rotation import DkimKey
 from model.settings import Settings
 
 
-@arguments
+@frozen
 class MailDomainArgs:
     """Inputs of `MailDomain`."""
 
@@ -25,7 +25,7 @@ class MailDomainArgs:
     zone_id: pulumi.Input[str]
 
 
-@arguments
+@frozen
 class KeyPair:
     """One generation of a domain's key, made."""
 

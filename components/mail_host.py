@@ -8,7 +8,6 @@ from typing import Final
 import pulumi
 
 from components.accounts import Accounts
-from components.arguments import arguments
 from components.certificate import Certificate, CertificateArgs
 from components.dns import DnsRecords, DnsRecordsArgs, DnsWait, DnsWaitArgs, Published
 from components.dovecot import Dovecot, DovecotArgs
@@ -31,13 +30,14 @@ from components.tls_policy import TlsPolicy
 from components.tlsa import Tlsa, TlsaArgs
 from components.web import Nginx, NginxArgs, WebCertificates, WebCertificatesArgs
 from model import dkim, packages, policies, preflight, records, rotation
+from model.frozen import frozen
 from model.settings import Settings
 
 _MOMENT_SECONDS: Final = 0.005
 """Enough for what is declared to be sent; where it is not, a preview is slower, and the same."""
 
 
-@arguments
+@frozen
 class MailHostArgs:
     """Inputs of `MailHost`."""
 

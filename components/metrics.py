@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.service import Service, ServiceArgs, ServiceHost
 from model import digest, metrics
+from model.frozen import frozen
 
 
-@arguments
+@frozen
 class MetricsArgs:
     """Inputs of `Metrics` and `Digest`."""
 

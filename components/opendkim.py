@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.mail_domain import KeyPair
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import opendkim
 from model.domains import ServedDomain
+from model.frozen import frozen
 
 
-@arguments
+@frozen
 class OpenDkimArgs:
     """Inputs of `OpenDkim`."""
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.remote import RemoteHost, command
+from model.frozen import frozen
 
 
-@arguments
+@frozen
 class PackagesArgs:
     """Inputs of `Packages`."""
 

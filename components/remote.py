@@ -15,7 +15,7 @@ from typing import Final
 
 import pulumi
 
-from components.arguments import arguments
+from model.frozen import frozen
 from model.settings import Settings
 
 PLUGIN_VERSION: Final = version("pulumi-command")
@@ -29,7 +29,7 @@ _DIAL_ERROR_LIMIT = 2
 _DIAL_TIMEOUT_SECONDS = 5
 
 
-@arguments
+@frozen
 class RemoteHost:
     """A machine reached over SSH."""
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.mail_domain import KeyPair
 from components.service import SecretFile, Service, ServiceArgs, ServiceHost
 from model import rspamd
 from model.dkim import ed25519_seed
 from model.domains import ServedDomain
+from model.frozen import frozen
 
 
-@arguments
+@frozen
 class RspamdArgs:
     """Inputs of `Rspamd`."""
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import pulumi
 
-from components.arguments import arguments
 from components.remote import RemoteHost, command
 from model.files import ConfigFile
+from model.frozen import frozen
 from model.manifest import bundle, manifest
 from model.settings import Settings
 
 
-@arguments
+@frozen
 class ServiceHost:
     """A machine on which services can be applied, and what all of them need of it."""
 
@@ -36,7 +36,7 @@ class ServiceHost:
         return replace(self, helper=staged, packages=applied or self.packages)
 
 
-@arguments
+@frozen
 class SecretFile:
     """A file whose content is secret: never shown, neither it nor its digest."""
 
@@ -46,7 +46,7 @@ class SecretFile:
     owner: str = "root:root"
 
 
-@arguments
+@frozen
 class ServiceArgs:
     """Inputs of `Service`."""
 

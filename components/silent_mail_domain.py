@@ -2,14 +2,14 @@
 
 import pulumi
 
-from components.arguments import arguments
 from components.dns import publish
 from model import records
 from model.domains import SilentDomain
+from model.frozen import frozen
 from model.settings import Settings
 
 
-@arguments
+@frozen
 class SilentMailDomainArgs:
     """Inputs of `SilentMailDomain`."""
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pulumi
 
 from components.antivirus import Antivirus
-from components.arguments import arguments
 from components.redis import Redis
 from components.rspamd import Rspamd, RspamdArgs
 from components.service import SecretFile, Service, ServiceHost
+from model.frozen import frozen
 
 
-@arguments
+@frozen
 class SpamFilterArgs:
     """Inputs of `SpamFilter`."""
 

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.certificate import issuer_options
 from components.cloudflare import DnsRecord
 from components.remote import command
 from components.service import ServiceHost
 from model import constants
+from model.frozen import frozen
 from model.records import served_ttl, tlsa_name, tlsa_place
 
 
-@arguments
+@frozen
 class TlsaArgs:
     """Inputs of `Tlsa`."""
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.arguments import arguments
 from components.remote import command
 from components.service import Service, ServiceArgs, ServiceHost
 from model import web
 from model.constants import ACME_CHALLENGES
+from model.frozen import frozen
 
 
-@arguments
+@frozen
 class WebCertificatesArgs:
     """Inputs of `WebCertificates`."""
 
@@ -49,7 +49,7 @@ class WebCertificates(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-@arguments
+@frozen
 class NginxArgs:
     """Inputs of `Nginx`."""
 

@@ -4,11 +4,11 @@ Postfix's recipient maps, its sender login map and Dovecot's users all derive fr
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypedDict
 
 from model.constants import LOCALHOST, USERS_FILE
 from model.files import ConfigFile, render
+from model.frozen import frozen
 from model.routes import ROLES
 from model.settings import Settings
 
@@ -16,7 +16,7 @@ from model.settings import Settings
 _NO_PASSWORD = "{CRYPT}!"  # noqa: S105 - it opens nothing
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class User:
     """One line of Dovecot's users file."""
 

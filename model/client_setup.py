@@ -6,17 +6,17 @@ so their number does not grow with the domains.
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from model import constants
 from model.files import TEMPLATES, ConfigFile, render
+from model.frozen import frozen
 from model.settings import Settings
 
 Protocol = Literal["imap", "pop3", "smtp"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Door:
     """One port at which a mail program may knock."""
 

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from pydantic import SecretStr
 
+from model.frozen import frozen
+
 URL: Final = "https://api.cloudflare.com/client/v4/"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Access:
     """The API, as the provider would find it."""
 

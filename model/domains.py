@@ -1,13 +1,13 @@
 """Domains, everything about each decided: those the host serves, and those without mail."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from model import options
+from model.frozen import frozen
 from model.rotation import DkimKey
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class ServedDomain:
     """One domain this host serves, everything about it decided."""
 
@@ -28,7 +28,7 @@ class ServedDomain:
         return next(key.selector for key in self.keys if key.state == "signs")
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SilentDomain:
     """One domain that neither sends nor receives mail: it has a zone, and nothing on the host."""
 

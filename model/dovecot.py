@@ -3,12 +3,12 @@
 The users file is in `accounts`.
 """
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, TypedDict
 
 from model import constants
 from model.files import ConfigFile, Nothing, render
+from model.frozen import frozen
 from model.settings import Settings
 
 _SIEVE_DIR: Final = "/etc/dovecot/sieve"
@@ -19,7 +19,7 @@ _FILTER_ERRORS: Final = "/run/mailhost-filter-errors"
 """Where Dovecot leaves what is wrong with a user's filter, in a file named after the user."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class _Names:
     """What the generations of Dovecot call differently."""
 

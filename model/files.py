@@ -1,6 +1,5 @@
 """Files for the host: rendered text with a place, a mode and an owner."""
 
-import dataclasses
 import hashlib
 import os
 import re
@@ -10,19 +9,21 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from model.frozen import frozen
+
 if TYPE_CHECKING:
     import jinja2
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@frozen
 class ConfigFile:
     """One file as it shall lie on the host."""
 
     path: str
     """Absolute path on the host."""
-    content: str = dataclasses.field(repr=False)
+    content: str
     mode: str = "0644"
     """Permission bits, octal, four digits."""
     owner: str = "root:root"

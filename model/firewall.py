@@ -1,14 +1,14 @@
 """ufw's files: TCP ports that are open, SSH first, the others because a service behind them is on."""
 
-from dataclasses import dataclass
 from typing import TypedDict
 
 from model import constants
 from model.files import ConfigFile, Nothing, render
+from model.frozen import frozen
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Port:
     """One open TCP port."""
 

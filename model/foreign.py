@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from model.frozen import frozen
 
 _ADDRESS: Final = frozenset({"A", "AAAA"})
 _STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -20,7 +22,7 @@ _SHARED: Final = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Wanted:
     """A record of ours that is not there yet."""
 
@@ -34,7 +36,7 @@ class Wanted:
     """The parts of an SRV, TLSA or CAA record, as Cloudflare takes them."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Existing:
     """A record of the zone."""
 
@@ -47,7 +49,7 @@ class Existing:
     comment: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Conflict:
     """A record that stands in the way of one of ours."""
 
@@ -63,7 +65,7 @@ class Conflict:
         return self.wanted.type == self.existing.type
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Host:
     """What tells our own records from foreign ones."""
 

@@ -1,6 +1,5 @@
 """OpenDKIM's files: which key signs which mail, and the socket Postfix asks through. Not the keys themselves."""
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, TypedDict
 
@@ -8,6 +7,7 @@ from model import constants
 from model.dkim import key_name
 from model.domains import ServedDomain
 from model.files import ConfigFile, render
+from model.frozen import frozen
 from model.settings import Settings
 
 SOCKET: Final = f"{constants.POSTFIX_QUEUE}/{constants.MILTER_SOCKET}"
@@ -15,7 +15,7 @@ KEYS: Final = "/etc/dkimkeys"
 """Debian's folder for private keys, 0700 opendkim:opendkim."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SigningKey:
     """One domain's key."""
 

@@ -1,12 +1,13 @@
 """The operating systems a host may run, and what differs between them."""
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from model.frozen import frozen
 
 Os = Literal["debian12", "debian13", "ubuntu24.04"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Platform:
     """One supported release, as /etc/os-release (os-release(5)) names it."""
 

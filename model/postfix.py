@@ -1,10 +1,10 @@
 """Postfix's files: mail in on port 25, submission, delivery to Dovecot, delivery to the world."""
 
-from dataclasses import dataclass
 from typing import TypedDict
 
 from model import accounts, constants
 from model.files import ConfigFile, Nothing, render
+from model.frozen import frozen
 from model.options import TlsPolicy
 from model.settings import Settings
 
@@ -48,7 +48,7 @@ class MainContext(TypedDict):
     bounce_days: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Door:
     """One port where people submit mail."""
 

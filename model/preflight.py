@@ -1,14 +1,14 @@
 """What a machine must have before it becomes a mail host: rows that the doctor's table and the host itself share."""
 
 import json
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from model import constants
+from model.frozen import frozen
 from model.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Check:
     """One kind of thing to look at: a row of docs/doctor.md."""
 

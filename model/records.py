@@ -1,7 +1,6 @@
 """The DNS records of a mail domain: names are absolute without the last dot, contents as Cloudflare keeps them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from model import mta_sts, policies, web
@@ -9,6 +8,7 @@ from model.client_setup import preferred
 from model.constants import MANAGESIEVE
 from model.dkim import WITHDRAWN, key_name, quoted
 from model.domains import ServedDomain, SilentDomain
+from model.frozen import frozen
 from model.settings import Settings
 
 _AUTOMATIC: Final = 1
@@ -20,7 +20,7 @@ MX_PREFERENCE: Final = 10
 """The only MX; the number leaves room on both sides for a second."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Srv:
     """Where a service is (RFC 2782)."""
 
@@ -31,7 +31,7 @@ class Srv:
     target: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Record:
     """One record. It is never proxied: a proxy speaks HTTP, not SMTP."""
 

@@ -12,9 +12,10 @@ even if one was skipped: that is in the dependencies. What is too early to withd
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from model.frozen import frozen
 
 if TYPE_CHECKING:
     from model.domains import ServedDomain
@@ -26,7 +27,7 @@ UNDER_WAY_DAYS: Final = 2
 """Beyond the time in the host's own queue: a forwarder's, and that of a receiver who judges later."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class DkimKey:
     """One generation of a domain's key (two keys where rspamd signs)."""
 
@@ -151,7 +152,7 @@ def overdue(said: Mapping[str, object], now: datetime) -> str:
     return f"{said['next']} is due since {said['due']}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Applied:
     """What the outputs of a stack say of its last complete `pulumi up`."""
 
@@ -175,7 +176,7 @@ def applied(outputs: Mapping[str, Any]) -> Applied:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Step:
     """The next stage of a rotation, or why it cannot come yet."""
 

@@ -1,6 +1,5 @@
 """rspamd's files: what it judges and how, who is counted, and the sockets Postfix and Dovecot ask through."""
 
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, TypedDict
 
@@ -8,6 +7,7 @@ from model import constants
 from model.dkim import ed25519_selector
 from model.domains import ServedDomain
 from model.files import ConfigFile, Nothing, render
+from model.frozen import frozen
 from model.settings import Settings
 
 SOCKET: Final = f"{constants.POSTFIX_QUEUE}/{constants.RSPAMD_SOCKET}"
@@ -107,7 +107,7 @@ class SubmittedContext(TypedDict):
     sender_logins: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class Limits:
     """How much one login may send an hour."""
 
@@ -124,7 +124,7 @@ class OverrideContext(TypedDict):
     blocklists: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class SigningKeys:
     """Where a domain's two private DKIM keys lie, and their names in DNS."""
 

@@ -4,11 +4,11 @@ It serves documents only: those for mail programs and users (model/client_setup.
 servers (model/mta_sts.py). Either can be off; with both off there is no web server.
 """
 
-from dataclasses import dataclass
 from typing import Final, TypedDict
 
 from model import client_setup, constants, mta_sts
 from model.files import ConfigFile, render
+from model.frozen import frozen
 from model.settings import Settings
 
 
@@ -36,7 +36,7 @@ class DomainsContext(TypedDict):
     locations_file: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@frozen
 class WebDomain:
     """A served domain as nginx sees it."""
 
