@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import gc
+import os
 import signal
 from datetime import UTC, datetime
 
@@ -15,12 +16,10 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 gc.disable()
 # Disabled or not, it looks at every object once more when the interpreter ends; what is frozen it leaves alone.
 atexit.register(gc.freeze)
+# Else pydantic asks every installed package whether it is a plugin of pydantic.
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
 
-import components.host  # noqa: E402, F401 because it finds a package that has left sys.path when main() runs
-from components import stack_traces  # noqa: E402 because of the line above
-from components.cloudflare import find_zones  # noqa: E402 because of the line above
-from model import mailbox_file  # noqa: E402 because of the line above
-from model import settings as model_settings  # noqa: E402 because of the line above
+import components  # noqa: E402, F401 because it finds what has left sys.path when main() runs
 
 # The SDK reports some five steps per resource to the engine, each a call it waits for: a fifth of the processor time of
 # a preview with 100 domains. Only `--debug` would show them.
@@ -35,6 +34,13 @@ async def main() -> None:
     Raises:
         pulumi.RunError: The configuration is wrong; every problem is named.
     """
+    # Sent off, so that the engine has the stack while the program is imported.
+    await asyncio.sleep(_MOMENT_SECONDS)
+    from components import stack_traces  # noqa: PLC0415 because of the line above
+    from components.cloudflare import find_zones  # noqa: PLC0415 likewise
+    from model import mailbox_file  # noqa: PLC0415 likewise
+    from model import settings as model_settings  # noqa: PLC0415 likewise
+
     try:
         settings = model_settings.load(stack_config(), listed=mailbox_file.read(pulumi.get_stack()))
         # The one thing that a date decides, and only whether there is a plan: it is the same on every day.

@@ -32,7 +32,7 @@ def _lint(clone: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_program_wires_and_nothing_else() -> None:
-    python = {"asyncio", "atexit", "datetime", "gc", "signal"}
+    python = {"asyncio", "atexit", "datetime", "gc", "os", "signal"}
     assert _imported(CLONE / "__main__.py") <= {*python, "components", "model", "pulumi"}
 
 
