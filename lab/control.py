@@ -115,7 +115,8 @@ def _start(name: str, layers: Sequence[Path] = ()) -> None:
 
 def _complete(names: Iterable[str]) -> bool:
     everything = (*_SERVICES, *(f"machine-{name}" for name in names))
-    return all(processes.pid(name) for name in everything) and network.ready() and paths.environment().exists()
+    running = all(processes.pid(name) for name in everything)
+    return running and nursery.ready() and network.ready() and paths.environment().exists()
 
 
 def _clear_stale() -> None:

@@ -13,13 +13,24 @@ def folder() -> Path:
     return paths.running() / "plugins"
 
 
+def ready() -> bool:
+    """Whether launchers can ask."""
+    return processes.pid(_NAME) is not None and all(socket.is_socket() for socket in _sockets())
+
+
 def start() -> None:
     """Start the nursery and wait until launchers can ask. Not needed by official plugins, and idle then."""
+    if ready():
+        return
+    # One of an earlier version listens elsewhere.
+    processes.stop(_NAME)
     paths.folder("plugins")
-    if processes.pid(_NAME) is None:
-        program = str(Path(plugins.__file__).parent)
-        sockets = [folder() / name for name in plugins.NAMES]
-        for socket in sockets:
-            socket.unlink(missing_ok=True)
-        processes.start(_NAME, [sys.executable, "-I", program, "nursery", str(folder())])
-        processes.wait_for(_NAME, lambda: all(socket.is_socket() for socket in sockets), timeout=15)
+    for socket in _sockets():
+        socket.unlink(missing_ok=True)
+    program = str(Path(plugins.__file__).parent)
+    processes.start(_NAME, [sys.executable, "-I", program, "nursery", str(folder())])
+    processes.wait_for(_NAME, lambda: all(socket.is_socket() for socket in _sockets()), timeout=15)
+
+
+def _sockets() -> list[Path]:
+    return [folder() / name for name in plugins.NAMES]
