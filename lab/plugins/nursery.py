@@ -13,7 +13,6 @@ import select
 import signal
 import socket
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,9 +20,6 @@ from typing import Final
 
 _LONGEST_REQUEST: Final = 1 << 20
 """Octets; more than the launcher's kernel sends in one message (socket(7), wmem_max)."""
-_PAUSE_SECONDS: Final = 1.0
-"""Until a plugin that was taken has a successor, unless one is asked for: a preview needs the processor itself."""
-
 Adoption = Callable[[], Awaitable[list[str]]]
 """Waits for a launcher, takes over what it has, and returns the plugin's arguments."""
 
@@ -39,26 +35,35 @@ def serve(folder: Path, names: Sequence[str], become: Callable[[str, Adoption], 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # The collector of a fork would touch, and so copy, every page.
     gc.freeze()
-    due = dict.fromkeys(names, 0.0)
+    forks: dict[socket.socket, str] = {}
     waiting: dict[str, socket.socket] = {}
+    wanted = set(names)
     while True:
-        missing = [name for name in names if name not in waiting]
-        patience = max(0, min(due[name] for name in missing) - time.monotonic()) if missing else None
-        asked, _, _ = select.select([*waiting.values(), *(listeners[name] for name in missing)], [], [], patience)
+        for name in wanted - waiting.keys():
+            waiting[name], nursery = socket.socketpair()
+            forks[waiting[name]] = name
+            if os.fork() == 0:
+                for other in (*forks, *(listeners[other] for other in names if other != name)):
+                    other.close()
+                become(name, partial(_adopted, listeners[name], nursery, sources))
+                return
+            nursery.close()
+        unattended = {listeners[name]: name for name in names if name not in waiting}
+        heard, _, _ = select.select([*forks, *unattended], [], [])
         if _stale(sources):
             os.execv(sys.executable, [sys.executable, "-I", *sys.argv])  # noqa: S606 - no shell on purpose
-        for name in [name for name, end in waiting.items() if end in asked]:
-            waiting.pop(name).close()
-            due[name] = time.monotonic() + _PAUSE_SECONDS
-        for name in missing:
-            if listeners[name] in asked or due[name] <= time.monotonic():
-                waiting[name], nursery = socket.socketpair()
-                if os.fork() == 0:
-                    for other in [*waiting.values(), *(listeners[other] for other in names if other != name)]:
-                        other.close()
-                    become(name, partial(_adopted, listeners[name], nursery, sources))
-                    return
-                nursery.close()
+        wanted = {name for listener, name in unattended.items() if listener in heard}
+        for fork in forks.keys() & heard:
+            taken = waiting.get(forks[fork]) is not fork
+            if not taken:
+                del waiting[forks[fork]]
+            if fork.recv(1):
+                continue
+            fork.close()
+            name = forks.pop(fork)
+            # While its preview lasted, that needed the processor itself. One that died untaken might die again.
+            if taken:
+                wanted.add(name)
 
 
 def _listen(address: Path) -> socket.socket:
@@ -102,9 +107,10 @@ async def _adopted(listener: socket.socket, nursery: socket.socket, sources: Map
         # The launcher does without, and the nursery starts anew.
         os._exit(0)
     arguments = _take_over(launcher)
-    # The nursery hears of the end of this connection.
-    nursery.close()
     listener.close()
+    # The nursery hears that this one was taken, and by the end of the connection that it is over.
+    nursery.send(b"+")
+    nursery.detach()
     return arguments
 
 

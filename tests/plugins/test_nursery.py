@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc  # type: ignore[import-untyped]
@@ -122,15 +122,22 @@ def test_several_of_a_kind_serve_at_once(tmp_path: Path, nursery: int) -> None:
         assert version(port) == "1.2.1"
 
 
-@pytest.mark.parametrize("killed", [False, True])
-def test_one_that_was_taken_or_is_dead_has_a_successor(tmp_path: Path, nursery: int, killed: bool) -> None:
+def test_one_that_is_over_has_a_successor(tmp_path: Path, nursery: int) -> None:
     waiting = children(nursery)
-    with ExitStack() as stack:
-        if killed:
-            os.kill(waiting[0], signal.SIGKILL)
-        else:
-            stack.enter_context(launched(tmp_path))
-        eventually(lambda: len(set(children(nursery)) - set(waiting)) == 1)
+    with launched(tmp_path) as (process, _):
+        taken = plugin(nursery, process.pid)
+    eventually(lambda: len(set(children(nursery)) - set(waiting)) == 1)
+    assert set(waiting) - set(children(nursery)) == {taken}
+
+
+def test_one_that_died_has_a_successor_when_asked(tmp_path: Path, nursery: int) -> None:
+    waiting = children(nursery)
+    for child in waiting:
+        os.kill(child, signal.SIGKILL)
+    eventually(lambda: not children(nursery))
+    with launched(tmp_path) as (process, port):
+        assert children(nursery) == [plugin(nursery, process.pid)]
+        assert version(port) == "1.2.1"
 
 
 def test_those_that_wait_end_with_the_nursery(tmp_path: Path) -> None:
