@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,9 @@ from typing import Final
 
 _LONGEST_REQUEST: Final = 1 << 20
 """Octets; more than the launcher's kernel sends in one message (socket(7), wmem_max)."""
+_PAUSE_SECONDS: Final = 0.25
+"""From the end of a plugin to its successor: the engine ends in that moment, and needs the processor itself."""
+
 Adoption = Callable[[], Awaitable[list[str]]]
 """Waits for a launcher, takes over what it has, and returns the plugin's arguments."""
 
@@ -37,9 +41,13 @@ def serve(folder: Path, names: Sequence[str], become: Callable[[str, Adoption], 
     gc.freeze()
     forks: dict[socket.socket, str] = {}
     waiting: dict[str, socket.socket] = {}
-    wanted = set(names)
+    # When the next one of a kind is made.
+    due = dict.fromkeys(names, 0.0)
     while True:
-        for name in wanted - waiting.keys():
+        for name in [name for name, then in due.items() if then <= time.monotonic()]:
+            del due[name]
+            if name in waiting:
+                continue
             waiting[name], nursery = socket.socketpair()
             forks[waiting[name]] = name
             if os.fork() == 0:
@@ -49,10 +57,11 @@ def serve(folder: Path, names: Sequence[str], become: Callable[[str, Adoption], 
                 return
             nursery.close()
         unattended = {listeners[name]: name for name in names if name not in waiting}
-        heard, _, _ = select.select([*forks, *unattended], [], [])
+        patience = max(0, min(due.values()) - time.monotonic()) if due else None
+        heard, _, _ = select.select([*forks, *unattended], [], [], patience)
         if _stale(sources):
             os.execv(sys.executable, [sys.executable, "-I", *sys.argv])  # noqa: S606 - no shell on purpose
-        wanted = {name for listener, name in unattended.items() if listener in heard}
+        due |= {name: 0.0 for listener, name in unattended.items() if listener in heard}
         for fork in forks.keys() & heard:
             taken = waiting.get(forks[fork]) is not fork
             if not taken:
@@ -61,9 +70,9 @@ def serve(folder: Path, names: Sequence[str], become: Callable[[str, Adoption], 
                 continue
             fork.close()
             name = forks.pop(fork)
-            # While its preview lasted, that needed the processor itself. One that died untaken might die again.
+            # One that died untaken might die again.
             if taken:
-                wanted.add(name)
+                due.setdefault(name, time.monotonic() + _PAUSE_SECONDS)
 
 
 def _listen(address: Path) -> socket.socket:
