@@ -98,6 +98,8 @@ MACHINES: Final = {
     )
 }
 OUTSIDE: Final = MACHINES["outside"]
+BLOCKLIST: Final = f"zen.{OUTSIDE.domain}"
+"""A DNS blocklist that works; nobody is listed unless a test says so."""
 DEFAULT_MACHINES: Final = ("trixie", "outside")
 CLOUDFLARE_ZONES: Final = tuple(
     domain

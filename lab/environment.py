@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lab import acme, paths, ssh_agent
-from lab.addresses import OUTSIDE, PASSPHRASE, RESOLVER4, STACK
+from lab.addresses import BLOCKLIST, OUTSIDE, PASSPHRASE, RESOLVER4, STACK
 
 
 def variables() -> dict[str, str]:
@@ -45,8 +45,7 @@ def _doctor() -> list[str]:
         *("--ca", str(acme.roots_file())),
         *("--port25-target", OUTSIDE.domain),
         *("--stranger", OUTSIDE.domain),
-        # Names there are answered, and none is listed unless a test says so.
-        *("--blocklist", f"zen.{OUTSIDE.domain}"),
+        *("--blocklist", BLOCKLIST),
     ]
 
 

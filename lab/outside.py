@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lab import bases, keys, machines, paths
-from lab.addresses import MACHINES, OUTSIDE
+from lab.addresses import BLOCKLIST, MACHINES, OUTSIDE
 from lab.errors import LabError
 from lab.progress import step
 
@@ -134,6 +134,8 @@ def records() -> list[tuple[str, str, list[str]]]:
         (OUTSIDE.hostname, "AAAA", [OUTSIDE.ipv6]),
         (f"{_SELECTOR}._domainkey.{domain}", "TXT", [_dkim()]),
         (f"_dmarc.{domain}", "TXT", [f'"v=DMARC1; p=reject; rua=mailto:postmaster@{domain}"']),
+        # What every blocklist lists, so that it is seen to work (RFC 5782 section 5).
+        (f"2.0.0.127.{BLOCKLIST}", "A", ["127.0.0.2"]),
     ]
 
 

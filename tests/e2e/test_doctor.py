@@ -3,14 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from ipaddress import ip_address
-from typing import Any
 
 import pytest
 
 from lab import cloudflare, dns, faults, outside
-from lab.addresses import OUTSIDE, TLD
+from lab.addresses import BLOCKLIST, OUTSIDE, TLD
 from lab.clients import TIMEOUT_SECONDS, wait_for
 from lab.dns import served
 from tests.e2e.conftest import Host
@@ -18,8 +17,6 @@ from tests.e2e.doctor import changed, look, look_as_alice, zone_path
 from tests.e2e.stack import ROOT
 
 LENT = "/run/mailhost-lent/passwords"
-BLOCKLIST = f"zen.{OUTSIDE.domain}"
-"""What lab/environment.py lets the doctor ask: names in the outside zone."""
 
 
 def test_without_an_account_the_host_lends_one_for_the_look(host: Host) -> None:
@@ -102,19 +99,15 @@ def test_all_is_well_and_nothing_stays_behind(host: Host) -> None:
 
 
 def test_preflight_finds_a_host_that_is_ready(host: Host) -> None:
-    with listing(host):
-        seen = look(host, "--preflight")
+    seen = look(host, "--preflight")
     assert seen.not_well() == {}
     assert seen.states("host.port25") == seen.states("zone.active") == seen.states("address.blocklist") == {"ok"}
 
 
-def listing(host: Host, *codes: str) -> Any:
-    """A blocklist that works, and says this of the host's address."""
-    sets = [dns.record(f"2.0.0.127.{BLOCKLIST}", "A", ["127.0.0.2"])]
-    if codes:
-        label = ip_address(host.machine.ipv4).reverse_pointer.removesuffix(".in-addr.arpa")
-        sets.append(dns.record(f"{label}.{BLOCKLIST}", "A", codes))
-    return served(OUTSIDE.domain, *sets)
+def listing(host: Host, code: str) -> AbstractContextManager[None]:
+    """Have the blocklist say this of the host's address."""
+    label = ip_address(host.machine.ipv4).reverse_pointer.removesuffix(".in-addr.arpa")
+    return served(OUTSIDE.domain, dns.record(f"{label}.{BLOCKLIST}", "A", [code]))
 
 
 @pytest.mark.parametrize(("code", "check"), [("127.0.0.2", "address.blocklist"), ("127.0.0.10", "address.policy-list")])
