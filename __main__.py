@@ -36,10 +36,10 @@ async def main() -> None:
     """
     # Sent off, so that the engine has the stack while the program is imported.
     await asyncio.sleep(_MOMENT_SECONDS)
-    from components import stack_traces  # noqa: PLC0415 because of the line above
-    from components.cloudflare import find_zones  # noqa: PLC0415 likewise
-    from model import mailbox_file  # noqa: PLC0415 likewise
-    from model import settings as model_settings  # noqa: PLC0415 likewise
+    from components import stack_traces  # noqa: PLC0415 because the stack goes first
+    from components.cloudflare import find_zones  # noqa: PLC0415 because the stack goes first
+    from model import mailbox_file  # noqa: PLC0415 because the stack goes first
+    from model import settings as model_settings  # noqa: PLC0415 because the stack goes first
 
     try:
         settings = model_settings.load(stack_config(), listed=mailbox_file.read(pulumi.get_stack()))

@@ -29,7 +29,7 @@ def start() -> None:
         socket.unlink(missing_ok=True)
     program = str(Path(plugins.__file__).parent)
     processes.start(_NAME, [sys.executable, "-I", program, "nursery", str(folder())])
-    processes.wait_for(_NAME, lambda: all(socket.is_socket() for socket in _sockets()), timeout=15)
+    processes.wait_for(_NAME, ready, timeout=15)
 
 
 def _sockets() -> list[Path]:

@@ -12,7 +12,7 @@ import secrets
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
@@ -21,6 +21,9 @@ from pulumi.runtime.proto import engine_pb2, plugin_pb2, provider_pb2
 
 from lab.plugins.schema import Change, Field, Problem, changes, normalise, problems
 from lab.plugins.values import UNKNOWN, Secret, decode_map, encode_map, has_secret, has_unknown, plain
+
+if TYPE_CHECKING:
+    from lab.plugins.nursery import Adoption
 
 _MESSAGE_LIMIT: Final = 400 << 20  # bytes; the engine's own
 _KINDS: Final[Mapping[tuple[Change, bool], int]] = {
@@ -117,7 +120,7 @@ def unique_id(prefix: str) -> str:
     return f"{prefix}{secrets.token_hex(4)}"
 
 
-def main(provider: Provider, adopted: Callable[[], Awaitable[list[str]]] | None = None) -> None:
+def main(provider: Provider, adopted: "Adoption | None" = None) -> None:
     """Serve the provider to the engine until that goes; `adopted`: there are no arguments before (nursery.py)."""
     asyncio.run(_Server(provider).serve(adopted))
 
@@ -129,7 +132,7 @@ class _Server:
         self._channel: grpc.aio.Channel | None = None
         self._interrupted = asyncio.Event()
 
-    async def serve(self, adopted: Callable[[], Awaitable[list[str]]] | None) -> None:
+    async def serve(self, adopted: "Adoption | None") -> None:
         options = [
             ("grpc.max_receive_message_length", _MESSAGE_LIMIT),
             ("grpc.max_send_message_length", _MESSAGE_LIMIT),

@@ -77,13 +77,13 @@ def test_mail_may_leave_over_ipv4_only(ipv6: str, both: bool, only: bool) -> Non
 
 
 def test_a_setting_changes_one_file() -> None:
-    before = {file.path: file.content for file in postfix.files(settings())}
+    before = {file.path: vars(file) for file in postfix.files(settings())}
     for outbound, path in (
         ({"policies": {"bank.example": "secure"}}, "tls_policies"),
         ({"queueDays": 3}, "main.cf"),
         ({"bounceDays": 3}, "main.cf"),
     ):
-        after = {file.path: file.content for file in postfix.files(settings(outbound=outbound))}
+        after = {file.path: vars(file) for file in postfix.files(settings(outbound=outbound))}
         assert {name for name in after if after[name] != before[name]} == {f"/etc/postfix/{path}"}
 
 
