@@ -42,6 +42,8 @@ ENVIRONMENT = {
     "SYSTEMD_OFFLINE": "1",  # systemctl leaves the running systemd alone; it is told once, at the end
 }
 _MAN_DB = "man-db/auto-update"
+MAIN_CF = "/etc/postfix/main.cf"
+EMPTY_MAIN_CF = b"# mailhost puts its own here.\n"
 
 
 def install(root: Root, names: list[str]) -> list[str]:
@@ -50,9 +52,13 @@ def install(root: Root, names: list[str]) -> list[str]:
     Raises `MailhostError` with the package manager's own words.
     """
     _restore(root)
-    if set(names) - set(_versions(names)) or _interrupted():
+    incomplete = set(names) - set(_versions(names)) or _interrupted()
+    if incomplete:
         _wait_for_others(root)
         _install(root, names)
+    _give_postfix_a_main_cf(root)
+    if incomplete:
+        must(["systemctl", "daemon-reload"])
     versions = _versions(names)
     absent = sorted(set(names) - set(versions))
     if absent:
@@ -69,9 +75,24 @@ def _install(root: Root, names: list[str]) -> None:
         missing = sorted(set(names) - set(_versions(names)))
         if missing:
             _get(root, missing, first=first)
-    must(["systemctl", "daemon-reload"])
     if first:
         os.sync()
+
+
+def _give_postfix_a_main_cf(root: Root) -> None:
+    """Spares the first `up` ten seconds: without one, postconf waits a second before it says that there is none.
+
+    Before Debian 13 each reload of systemd asks it (postfix-instance-generator).
+    """
+    main_cf = root.live(MAIN_CF)
+    if main_cf.parent.is_dir() and durable.read(main_cf) is None:
+        durable.write(main_cf, EMPTY_MAIN_CF, mode=0o644)
+
+
+def forget_main_cf(root: Root) -> None:
+    """Takes it away again."""
+    if durable.read(root.live(MAIN_CF)) == EMPTY_MAIN_CF:
+        durable.remove(root.live(MAIN_CF))
 
 
 def _get(root: Root, missing: list[str], *, first: bool) -> None:

@@ -98,15 +98,20 @@ class Daemon(Service):
         return ""
 
 
-def _enable(unit: str) -> None:
-    if run(["systemctl", "is-enabled", "--quiet", unit]).code != 0:
-        must(["systemctl", "enable", "--quiet", unit])
+_NATIVE = {"SYSTEMCTL_SKIP_SYSV": "1"}
+"""All have native units; for the System V scripts beside them systemd is reloaded twice more (its ENVIRONMENT.md)."""
+
+
+def _enable(*units: str) -> None:
+    disabled = [unit for unit in units if run(["systemctl", "is-enabled", "--quiet", unit]).code != 0]
+    if disabled:
+        must(["systemctl", "enable", "--quiet", *disabled], env=_NATIVE)
 
 
 def _disable(*units: str) -> None:
     """Stops them too; units that do not exist are fine."""
     if run(["systemctl", "cat", *units]).code == 0:
-        must(["systemctl", "disable", "--quiet", "--now", *units])
+        must(["systemctl", "disable", "--quiet", "--now", *units], env=_NATIVE)
         # One that had to be killed would stay in the list of failed units.
         run(["systemctl", "reset-failed", *units])
 
@@ -118,7 +123,8 @@ class Timer(Daemon):
         """Enables and starts it."""
         del before
         if not self.active():
-            must(["systemctl", "enable", "--quiet", "--now", self.unit])
+            _enable(self.unit)
+            must(["systemctl", "start", self.unit])
 
 
 class Reloading(Daemon):
@@ -216,7 +222,7 @@ class Antivirus(Daemon):
     def activate(self, before: str) -> None:
         """Restarts clamd too: it is the one that reads the file."""
         super().activate(before)
-        must(["systemctl", "enable", "--quiet", *self.scanner])
+        _enable(*self.scanner)
         must(["systemctl", "restart", *self.scanner])
 
     def deactivate(self) -> None:
@@ -242,7 +248,7 @@ class TlsPolicy(Daemon):
         """Starts the socket; what answers on it starts when Postfix asks, with the program as it is then."""
         super().activate(before)
         if self._weighs():
-            must(["systemctl", "enable", "--quiet", self.socket])
+            _enable(self.socket)
             must(["systemctl", "stop", self.answering])
             must(["systemctl", "restart", self.socket])
         else:
@@ -270,7 +276,7 @@ class Metrics(Daemon):
         """Starts rsyslog with its new rule; at first the journal, which has to be told that there is one."""
         if not self.active():
             must(["systemctl", "try-restart", "systemd-journald.service"])
-        must(["systemctl", "enable", "--quiet", "rsyslog.service", self.page])
+        _enable("rsyslog.service", self.page)
         must(["systemctl", "restart", "rsyslog.service"])
         super().activate(before)
         # A request of this moment may still hold the address.

@@ -22,6 +22,10 @@ for case in "$name" "$name $1"; do
     [ -f "$FAKE/fail/$case" ] && { cat "$FAKE/fail/$case" >&2; exit 1; }
 done
 case "$name $1" in
+"systemctl enable" | "systemctl disable")
+    [ "$SYSTEMCTL_SKIP_SYSV" = 1 ] || { echo "reloads systemd three times" >&2; exit 1; } ;;
+esac
+case "$name $1" in
 "systemctl is-active") for unit; do :; done; [ -f "$FAKE/active/$unit" ]; exit ;;
 "systemctl is-enabled") for unit; do :; done; [ -f "$FAKE/enabled/$unit" ]; exit ;;
 "systemctl enable")

@@ -74,6 +74,22 @@ def test_rspamds_suffixes_are_compiled_while_apt_is_at_work(host: Host, wanted: 
     assert len(compiled) == wanted.count("rspamd")
 
 
+def test_postfix_has_a_main_cf_when_systemd_is_reloaded(host: Host) -> None:
+    (host.root / "etc/postfix").mkdir(parents=True)
+    host.play("systemctl", 'cp "$MAILHOSTCTL_ROOT/etc/postfix/main.cf" "$FAKE/$1"')
+    assert host.run("packages", stdin="postfix") == 0
+    assert (host.fake / "daemon-reload").read_bytes() == packages.EMPTY_MAIN_CF
+    # Young, Postfix would take it for half written.
+    assert (host.root / "etc/postfix/main.cf").stat().st_mtime < time.time() - 2
+
+
+def test_a_main_cf_that_is_there_is_kept(host: Host) -> None:
+    host.write("/etc/postfix/main.cf", "compatibility_level = 3.6\n")
+    assert host.run("packages", stdin="postfix") == 0
+    assert host.run("uninstall") == 0
+    assert host.live("/etc/postfix/main.cf") == "compatibility_level = 3.6\n"
+
+
 def test_the_second_time_nothing_is_asked_of_apt(host: Host, capsys: Capsys) -> None:
     host.run("packages", stdin="postfix ufw")
     first = capsys.readouterr().out
