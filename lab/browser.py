@@ -19,13 +19,8 @@ _SIZE = (1000, 1400)
 
 
 @contextmanager
-def browser(names: Mapping[str, str], *, dark: bool = False) -> Iterator[webdriver.Chrome]:
-    """Start Chromium with a profile of its own; nothing of it stays.
-
-    Args:
-        names: IPv4 addresses by host name.
-        dark: Whether the person prefers dark pages.
-    """
+def browser(names: Mapping[str, str]) -> Iterator[webdriver.Chrome]:
+    """Start Chromium with a profile of its own, and addresses (IPv4) by host name; nothing of it stays."""
     packages.install_missing(packages.BROWSER)
     with tempfile.TemporaryDirectory(prefix="mailhost-browser-") as folder:
         home = Path(folder)
@@ -43,7 +38,6 @@ def browser(names: Mapping[str, str], *, dark: bool = False) -> Iterator[webdriv
             f"user-data-dir={home / 'profile'}",
             f"host-resolver-rules={','.join(rules)}",
             "window-size={},{}".format(*_SIZE),
-            *(["force-dark-mode", "blink-settings=preferredColorScheme=0"] if dark else []),
         ):
             options.add_argument(f"--{argument}")
         service = webdriver.ChromeService("/usr/bin/chromedriver", env={**os.environ, "HOME": folder})

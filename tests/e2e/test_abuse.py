@@ -22,13 +22,11 @@ NOWHERE = "nobody@[203.0.113.250]"
 """No machine of the lab has this address: mail to it stays in the queue."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bob(host: Host) -> Iterator[Account]:
     """Bob's account, as it was again afterwards."""
-    before = host.stack.settings()
-    yield account(host.machine, "bob")
-    host.stack.restore(before)
-    host.stack.up().must_pass()
+    with host.stack.kept():
+        yield account(host.machine, "bob")
     host.run("postsuper", "-d", "ALL")
 
 

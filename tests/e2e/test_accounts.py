@@ -11,7 +11,7 @@ from lab import cloudflare, outside
 from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, lab_names, submit, wait_for
 from lab.demo import account
 from tests.e2e.conftest import Host
-from tests.e2e.stack import Plan, password_hashes
+from tests.e2e.stack import Plan
 
 SELECTOR = "2026b"
 """Of the second domain: another one than the first's."""
@@ -46,28 +46,21 @@ class House:
 @pytest.fixture(scope="module")
 def house(host: Host) -> Iterator[House]:
     stack, first, second = host.stack, host.machine.domain, host.machine.second_domain
-    before = stack.settings()
-    stack.configure({"domains": {second: {"selector": SELECTOR}}})
-    plan = stack.plan()
-    hashed = password_hashes()["bob"]
-    for address in (f"dora@{second}", f"copy@{first}", f"away@{first}", f"eve@{first}"):
-        stack.set_secret(f'mailboxes["{address}"].password', hashed)
-    for path, value in (
-        (f'mailboxes["copy@{first}"].forward[0]', f"alice@{first}"),
-        (f'mailboxes["away@{first}"].forward[0]', f"alice@{first}"),
-        (f'mailboxes["away@{first}"].keepCopy', "false"),
-        (f'mailboxes["eve@{first}"].enabled', "false"),
-        (f'domains["{second}"].catchAll', f"dora@{second}"),
-        (f'aliases["info@{first}"]', f"bob@{first}"),
-        (f'aliases["sales@{second}"][0]', f"alice@{first}"),
-        (f'aliases["sales@{second}"][1]', f"dora@{second}"),
-    ):
-        stack.pulumi("config", "set", "--path", path, value, stack=True).must_pass()
-    stack.up().must_pass()
-    yield House(host=host, plan=plan)
-    if stack.settings() != before:
-        stack.restore(before)
-        stack.up().must_pass()
+    stack.settle()
+    with stack.kept():
+        stack.configure({"domains": {second: {"selector": SELECTOR}}})
+        plan = stack.plan()
+        alice, dora = f"alice@{first}", f"dora@{second}"
+        with stack.edited() as config:
+            mailboxes = config["mailhost:mailboxes"]
+            bobs = mailboxes[f"bob@{first}"]
+            mailboxes[dora] = {"password": bobs}
+            mailboxes[f"copy@{first}"] = {"password": bobs, "forward": [alice]}
+            mailboxes[f"away@{first}"] = {"password": bobs, "forward": [alice], "keepCopy": False}
+            mailboxes[f"eve@{first}"] = {"password": bobs, "enabled": False}
+            config["mailhost:domains"][second]["catchAll"] = dora
+            config["mailhost:aliases"] = {f"info@{first}": f"bob@{first}", f"sales@{second}": [alice, dora]}
+        yield House(host=host, plan=plan)
 
 
 def subject() -> str:
@@ -251,10 +244,10 @@ def test_the_records_of_a_domain_that_leaves_go_and_its_mail_stays(house: House)
     outside.send(compose(outside.CAROL, f"dora@{house.second}", about))
     house.arrives(f"dora@{house.second}", about)
     kept = host.run("find", f"/var/vmail/{house.second}/dora", "-type", "f")
-    document = host.stack.settings()
-    for key in (f'mailboxes["dora@{house.second}"]', f'aliases["sales@{house.second}"]', "domains"):
-        host.stack.pulumi("config", "rm", "--path", key, stack=True).must_pass()
-    assert host.stack.settings() != document
+    with host.stack.edited() as config:
+        del config["mailhost:domains"]
+        del config["mailhost:mailboxes"][f"dora@{house.second}"]
+        del config["mailhost:aliases"][f"sales@{house.second}"]
     host.stack.up().must_pass()
     assert [r for r in cloudflare.records(house.second) if r["type"] in ("MX", "TXT", "CNAME", "SRV")] == []
     assert host.run("find", f"/var/vmail/{house.second}/dora", "-type", "f") == kept

@@ -78,12 +78,9 @@ def outgoing_mail(host: Host, *verdict: str) -> Iterator[None]:
 @contextmanager
 def configured(host: Host, **values: object) -> Iterator[None]:
     """Change settings without applying them."""
-    before = host.stack.settings()
-    host.stack.configure(values)
-    try:
+    with host.stack.kept():
+        host.stack.configure(values)
         yield
-    finally:
-        host.stack.restore(before)
 
 
 def test_all_is_well_and_nothing_stays_behind(host: Host) -> None:
@@ -446,12 +443,9 @@ def test_preflight_finds_another_host_key(host: Host) -> None:
 
 
 def test_preflight_finds_a_token_that_is_refused(host: Host) -> None:
-    before = host.stack.settings()
-    host.stack.set_secret("cloudflare:apiToken", "x" * 40)
-    try:
+    with host.stack.kept():
+        host.stack.set_secret("cloudflare:apiToken", "x" * 40)
         seen = look(host, "--preflight").not_well()
-    finally:
-        host.stack.restore(before)
     assert set(seen) == {"zone.active"}
     assert "x" * 40 not in seen["zone.active"]
 

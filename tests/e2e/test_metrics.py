@@ -152,18 +152,16 @@ def test_the_log_holds_mail_only_and_is_turned_over(host: Host) -> None:
 
 
 def test_the_digest_reaches_the_postmaster(host: Host) -> None:
-    alice, before = account(host.machine, "alice"), host.stack.settings()
+    alice = account(host.machine, "alice")
     host.run_fails("dpkg-query", "-W", "pflogsumm")
-    host.stack.configure({"metrics": {"digest": True}})
-    try:
+    with host.stack.kept():
+        host.stack.configure({"metrics": {"digest": True}})
         host.stack.up().must_pass()
         assert host.run("systemctl", "is-active", "mailhost-digest.timer").strip() == "active"
         host.run("systemctl", "start", "mailhost-digest.service")
         about = f"Mail on {host.machine.hostname}, {host.run('date', '+%F').strip()}"
         text = str(wait_for(lambda: imap_message(alice, about), "the digest").get_content())
-    finally:
-        host.stack.restore(before)
-        host.stack.up().must_pass()
+    host.stack.up().must_pass()
     assert "Queue: " in text
     assert f"Certificate {host.machine.hostname}: " in text
     assert int(re.findall(r"^ +(\d+)[km]? +delivered\r?$", text, re.M)[0]) > 0

@@ -44,12 +44,9 @@ def test_records_do_not_drift(host: Host) -> None:
 
 
 def test_a_preview_shows_the_changed_line_of_a_file(host: Host) -> None:
-    before = host.stack.settings()
-    host.stack.configure({"messageSizeLimit": "31457280"})
-    try:
+    with host.stack.kept():
+        host.stack.configure({"messageSizeLimit": "31457280"})
         shown = host.stack.preview("--diff").must_pass().output
-    finally:
-        host.stack.restore(before)
     assert re.search(r"^\s*-\s*message_size_limit = \d+$", shown, re.M)
     assert re.search(r"^\s*\+\s*message_size_limit = 31457280$", shown, re.M)
     # The file's name is beside it, and nothing of the service's other files.

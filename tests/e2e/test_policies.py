@@ -42,21 +42,16 @@ def values(name: str, kind: str = "TXT") -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def announced(host: Host) -> Iterator[Run]:
     """The preview of a host that says all there is to say; the second domain has no mail."""
-    domain, before = host.machine.domain, host.stack.settings()
-    host.stack.configure(
-        {
-            "spf": {"include": [included(host)], "addresses": ["198.51.100.0/24"], "all": "~all"},
-            "reports": {"addresses": [f"alice@{domain}", f"dmarc@{OUTSIDE.domain}"]},
-            "domains": {domain: {"bimi": {"logo": LOGO}}, host.machine.second_domain: {"mail": "none"}},
-        }
-    )
-    preview = host.stack.preview().must_pass()
-    host.stack.up().must_pass()
-    with sender(host, "ip4:192.0.2.7"):
-        yield preview
-    if host.stack.settings() != before:
-        host.stack.restore(before)
-        host.stack.up().must_pass()
+    domain = host.machine.domain
+    with host.stack.kept(), sender(host, "ip4:192.0.2.7"):
+        host.stack.configure(
+            {
+                "spf": {"include": [included(host)], "addresses": ["198.51.100.0/24"], "all": "~all"},
+                "reports": {"addresses": [f"alice@{domain}", f"dmarc@{OUTSIDE.domain}"]},
+                "domains": {domain: {"bimi": {"logo": LOGO}}, host.machine.second_domain: {"mail": "none"}},
+            }
+        )
+        yield host.stack.preview().must_pass()
 
 
 @pytest.mark.usefixtures("announced")
@@ -116,10 +111,10 @@ def test_a_mail_exchanger_for_a_domain_without_mail(host: Host) -> None:
 
 @pytest.mark.usefixtures("announced")
 def test_a_domain_that_gets_mail_keeps_its_records(host: Host) -> None:
-    silent, before = host.machine.second_domain, host.stack.settings()
-    host.stack.configure({"domains": {silent: {}}})
-    planned = {(step, name) for step, name in host.stack.planned() if name.startswith(f"mail-{silent}-")}
-    host.stack.restore(before)
+    silent = host.machine.second_domain
+    with host.stack.kept():
+        host.stack.configure({"domains": {silent: {}}})
+        planned = {(step, name) for step, name in host.stack.planned() if name.startswith(f"mail-{silent}-")}
     changed = {name for step, name in planned if step == "update"}
     assert changed == {f"mail-{silent}-{what}" for what in ("mx", "spf", "dmarc")}
     assert ("delete", f"mail-{silent}-no-key") in planned

@@ -30,7 +30,6 @@ from model import constants
 from model.options import Limits
 from tests.e2e.conftest import Host
 from tests.e2e.delivery import deliver
-from tests.e2e.stack import password_hashes
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 """First bytes of a Zstandard frame (RFC 8878 section 3.1.1)."""
@@ -42,15 +41,11 @@ def small(host: Host) -> Iterator[Account]:
     """A mailbox of 200 KiB, while these tests last."""
     alice = account(host.machine, "alice")
     owner = Account(host=alice.host, address=f"small@{host.machine.domain}", password=alice.password, trust=alice.trust)
-    path, before = f'mailboxes["{owner.address}"]', host.stack.settings()
-    try:
-        host.stack.set_secret(f"{path}.password", password_hashes()["alice"])
-        host.stack.pulumi("config", "set", "--path", f"{path}.quota", "200K", stack=True).must_pass()
-        host.stack.up().must_pass()
+    with host.stack.kept():
+        with host.stack.edited() as config:
+            mailboxes = config["mailhost:mailboxes"]
+            mailboxes[owner.address] = {"password": mailboxes[alice.address], "quota": "200K"}
         yield owner
-    finally:
-        host.stack.restore(before)
-        host.stack.up().must_pass()
     host.run("rm", "-r", home(owner))
 
 

@@ -59,13 +59,11 @@ def seen(host: Host) -> Seen:
 @pytest.fixture(scope="module", autouse=True)
 def on(host: Host) -> Iterator[Seen]:
     """Switch all of it off; the value is what there was before."""
-    before, found = host.stack.settings(), seen(host)
-    host.stack.configure(OFF)
-    host.stack.up().must_pass()
-    yield found
-    if host.stack.settings() != before:
-        host.stack.restore(before)
-        host.stack.up().must_pass()
+    host.stack.settle()
+    found = seen(host)
+    with host.stack.kept():
+        host.stack.configure(OFF)
+        yield found
 
 
 def subject() -> str:

@@ -32,13 +32,10 @@ def domain(host: Host) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def _keys_are_out(host: Host) -> Iterator[None]:
-    """TLSA records from the beginning: when their turn comes, they are old enough. In the end all is as before."""
-    before = host.stack.settings()
-    host.stack.configure({"tlsa": {"enabled": True}})
-    host.stack.up().must_pass()
-    yield
-    host.stack.restore(before)
-    host.stack.up().must_pass()
+    """TLSA records from the beginning: when their turn comes, they are old enough."""
+    with host.stack.kept():
+        host.stack.configure({"tlsa": {"enabled": True}})
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -322,8 +319,9 @@ def test_a_key_is_published_before_it_is_used_and_no_mail_notices(host: Host) ->
 
 def test_a_key_that_has_no_record_is_not_used(host: Host) -> None:
     in_use = served(host)
-    host.stack.configure({"tlsa": {"enabled": True, "key": 9}})
-    said = host.stack.up()
+    with host.stack.kept():
+        host.stack.configure({"tlsa": {"enabled": True, "key": 9}})
+        said = host.stack.up()
     assert said.code != 0
     assert "tlsa.key: is 9, but key 2 is in use" in said.output
     assert served(host) == in_use
@@ -331,9 +329,9 @@ def test_a_key_that_has_no_record_is_not_used(host: Host) -> None:
 
 
 def test_tlsa_records_for_an_unsigned_zone_are_refused(host: Host) -> None:
-    host.stack.configure({"tlsa": {"enabled": True, "key": 3}})
     unsigned = {"name": f"{host.machine.domain}.", "type": "DS", "changetype": "DELETE"}
-    with dns.served(TLD, unsigned):
+    with host.stack.kept(), dns.served(TLD, unsigned):
+        host.stack.configure({"tlsa": {"enabled": True, "key": 3}})
         host.run("systemctl", "restart", "unbound")  # it forgets what it has proved
         said = host.stack.up()
     host.run("systemctl", "restart", "unbound")
