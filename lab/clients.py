@@ -124,12 +124,26 @@ def imap_messages(account: Account, *, port: int = IMAPS) -> list[EmailMessage]:
 def imap_message(account: Account, subject: str, *, port: int = IMAPS, folder: str = "INBOX") -> EmailMessage | None:
     """Read the newest mail with a subject over IMAP; of all others only the subject."""
     with imap_session(account, port=port) as client:
-        if not _select(client, folder):
-            return None
-        _, parts = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
-        heads = [part for part in parts if isinstance(part, tuple)]
-        found = [int(number.split()[0]) for number, head in heads if _parse(head)["Subject"] == subject]
-        return _read(client, found[-1]) if found else None
+        return _newest(client, subject, folder)
+
+
+def imap_arrival(account: Account, subject: str, *, port: int = IMAPS, folder: str = "INBOX") -> EmailMessage:
+    """Wait in one session for what `imap_message` reads.
+
+    Raises:
+        TimeoutError: It did not come in time.
+    """
+    with imap_session(account, port=port) as client:
+        return wait_for(lambda: _newest(client, subject, folder), f"“{subject}” in {folder} of {account.address}")
+
+
+def _newest(client: imaplib.IMAP4, subject: str, folder: str) -> EmailMessage | None:
+    if not _select(client, folder):
+        return None
+    _, parts = client.fetch("1:*", "(BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+    heads = [part for part in parts if isinstance(part, tuple)]
+    found = [int(number.split()[0]) for number, head in heads if _parse(head)["Subject"] == subject]
+    return _read(client, found[-1]) if found else None
 
 
 def _select(client: imaplib.IMAP4, folder: str) -> int:

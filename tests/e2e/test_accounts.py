@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab import cloudflare, outside
-from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, lab_names, submit, wait_for
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_arrival, imap_message, lab_names, submit, wait_for
 from lab.demo import account
 from tests.e2e.conftest import Host
 from tests.e2e.stack import Plan
@@ -40,7 +40,7 @@ class House:
 
     def arrives(self, address: str, about: str) -> None:
         reader = self.account(address)
-        wait_for(lambda: imap_message(reader, about), f"the mail in {address}'s INBOX")
+        imap_arrival(reader, about)
 
 
 @pytest.fixture(scope="module")

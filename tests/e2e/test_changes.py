@@ -138,7 +138,7 @@ def test_a_file_that_parses_but_does_not_work_is_taken_back(host: Host) -> None:
     host.stack.up().must_pass()
 
 
-@pytest.mark.one_release
+@pytest.mark.one_release("debian12")
 def test_a_deploy_key_takes_the_agents_place(host: Host) -> None:
     environment = {name: value for name, value in host.stack.environment.items() if name != "SSH_AUTH_SOCK"}
     without_agent = Stack(machine=host.machine, folder=host.stack.folder, environment=environment)

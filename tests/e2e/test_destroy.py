@@ -1,7 +1,7 @@
 """The end: no record, no service, no key; the mail and the certificates stay, and a new `up` finds them."""
 
 from lab import cloudflare, outside
-from lab.clients import compose, imap_message, wait_for
+from lab.clients import compose, imap_arrival, imap_message
 from lab.demo import account, checks
 from tests.e2e.conftest import Host
 
@@ -9,7 +9,7 @@ from tests.e2e.conftest import Host
 def test_destroy_leaves_the_mail_and_nothing_else_and_up_again_finds_it(host: Host) -> None:
     alice, about = account(host.machine, "alice"), "kept through destroy"
     outside.send(compose(outside.CAROL, alice.address, about))
-    wait_for(lambda: imap_message(alice, about), "the mail in the INBOX")
+    imap_arrival(alice, about)
 
     host.stack.pulumi("destroy", "--yes", "--skip-preview", stack=True).must_pass()
 

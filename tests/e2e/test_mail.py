@@ -12,6 +12,7 @@ from lab import outside
 from lab.clients import (
     TIMEOUT_SECONDS,
     compose,
+    imap_arrival,
     imap_message,
     imap_messages,
     lab_names,
@@ -61,7 +62,7 @@ def test_a_signature_names_the_configured_selector(host: Host) -> None:
 def test_mail_from_outside_is_read_over_imap(host: Host, port: int, user: str) -> None:
     reader, about = account(host.machine, user), subject()
     outside.send(compose(outside.CAROL, reader.address, about))
-    message = wait_for(lambda: imap_message(reader, about, port=port), "the mail in the INBOX")
+    message = imap_arrival(reader, about, port=port)
     assert message.get_content().startswith("Hello")
 
 
@@ -75,21 +76,21 @@ def test_mail_from_outside_is_read_over_pop3(host: Host, port: int, user: str) -
 def test_one_users_mail_is_not_anothers(host: Host) -> None:
     alice, bob, about = account(host.machine, "alice"), account(host.machine, "bob"), subject()
     outside.send(compose(outside.CAROL, alice.address, about))
-    wait_for(lambda: imap_message(alice, about), "the mail in alice's INBOX")
+    imap_arrival(alice, about)
     assert imap_message(bob, about) is None
 
 
 def test_users_of_the_host_write_to_each_other(host: Host) -> None:
     alice, bob, about = account(host.machine, "alice"), account(host.machine, "bob"), subject()
     submit(alice, compose(alice.address, bob.address, about), port=465)
-    wait_for(lambda: imap_message(bob, about), "the mail in bob's INBOX")
+    imap_arrival(bob, about)
 
 
 @pytest.mark.parametrize("name", ["postmaster", "abuse"])
 def test_the_required_addresses_reach_the_postmaster(host: Host, name: str) -> None:
     alice, about = account(host.machine, "alice"), subject()
     outside.send(compose(outside.CAROL, f"{name}@{host.machine.domain}", about))
-    wait_for(lambda: imap_message(alice, about), f"mail to {name}")
+    imap_arrival(alice, about)
 
 
 @pytest.mark.parametrize("port", [587, 465])

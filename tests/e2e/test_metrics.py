@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab.clients import compose, imap_message, submit, wait_for
+from lab.clients import compose, imap_arrival, submit, wait_for
 from lab.demo import account
 from model import constants
 from tests.e2e.conftest import Host
@@ -96,7 +96,7 @@ def test_a_mail_raises_the_counters(host: Host) -> None:
     before = counted()
     delivered = figures(page(host, "dovecot"))["dovecot_mail_delivery_total"]
     submit(alice, compose(alice.address, alice.address, about), port=constants.SUBMISSIONS)
-    wait_for(lambda: imap_message(alice, about), "the mail")
+    imap_arrival(alice, about)
     wait_for(lambda: all(now > then for now, then in zip(counted(), before, strict=True)) or None, "Postfix' counters")
     assert figures(page(host, "dovecot"))["dovecot_mail_delivery_total"] > delivered
 
@@ -160,7 +160,7 @@ def test_the_digest_reaches_the_postmaster(host: Host) -> None:
         assert host.run("systemctl", "is-active", "mailhost-digest.timer").strip() == "active"
         host.run("systemctl", "start", "mailhost-digest.service")
         about = f"Mail on {host.machine.hostname}, {host.run('date', '+%F').strip()}"
-        text = str(wait_for(lambda: imap_message(alice, about), "the digest").get_content())
+        text = str(imap_arrival(alice, about).get_content())
     host.stack.up().must_pass()
     assert "Queue: " in text
     assert f"Certificate {host.machine.hostname}: " in text

@@ -13,6 +13,8 @@ from tests.e2e.conftest import Host
 from tests.e2e.doctor import look
 from tests.e2e.stack import Run
 
+pytestmark = pytest.mark.one_release("debian12")
+
 LOGO = "https://outside.example/logo.svg"
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from lab import machines, outside
 from lab.addresses import GATEWAY4, GATEWAY6, OUTSIDE
-from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, lab_names, wait_for
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_arrival, imap_message, lab_names, wait_for
 from lab.demo import account
 from model.constants import SMTP, SUBMISSION, SUBMISSIONS
 from tests.e2e.conftest import Host
@@ -101,7 +101,7 @@ def test_what_only_looks_like_the_end_of_a_message_is_not(host: Host, end: str) 
     assert rest.startswith("221 ")
     assert rest.count("\n") == 1
     if code.startswith("250 "):
-        delivered = wait_for(lambda: imap_message(alice, about), "the one message")
+        delivered = imap_arrival(alice, about)
         assert smuggled in delivered.get_content()
     else:
         assert code[0] in "45"

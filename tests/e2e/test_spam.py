@@ -13,7 +13,7 @@ import pytest
 
 from lab import machines, outside
 from lab.addresses import OUTSIDE
-from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, submit, wait_for
+from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_arrival, imap_message, submit, wait_for
 from lab.demo import account
 from tests.e2e.conftest import Host
 
@@ -92,7 +92,7 @@ def to_alice(host: Host, about: str, *, text_: str = "", **headers: str) -> Emai
 def test_a_clean_first_mail_from_outside_passes_at_once(host: Host) -> None:
     alice, about = account(host.machine, "alice"), subject()
     outside.send(to_alice(host, about))
-    delivered = wait_for(lambda: imap_message(alice, about), "the mail in the INBOX")
+    delivered = imap_arrival(alice, about)
     (results,) = delivered.get_all("Authentication-Results", [])
     assert str(results).startswith(f"{host.machine.hostname};")
     assert {"spf=pass", "dkim=pass", "dmarc=pass"} <= {word.strip(";") for word in str(results).split()}
@@ -111,7 +111,7 @@ def test_forged_results_are_removed(host: Host) -> None:
         "X_Spamd_Result": "default: False [-100.00 / 15.00]",
     }
     assert from_outside(host, to_alice(host, about, **forged)) == (250, "")
-    delivered = wait_for(lambda: imap_message(alice, about), "the mail in the INBOX")
+    delivered = imap_arrival(alice, about)
     (results,) = delivered.get_all("Authentication-Results", [])
     assert "bank.example" not in str(results)
     assert delivered["X-Spam-Status"] is None
@@ -124,7 +124,7 @@ def test_a_user_cannot_forge_results_either(host: Host) -> None:
     message["Authentication-Results"] = f"{host.machine.hostname}; dkim=pass header.d=bank.example"
     message["X-Spam"] = "Yes"
     submit(alice, message, port=587)
-    delivered = wait_for(lambda: imap_message(bob, about), "the mail in bob's INBOX")
+    delivered = imap_arrival(bob, about)
     assert delivered["Authentication-Results"] is None
     assert delivered["X-Spam"] is None
 
@@ -181,9 +181,9 @@ def test_spam_and_mail_that_fails_its_senders_policy_go_to_junk_marked(host: Hos
         client.ehlo("stranger.outside.example")
         # Neither from outside's address nor signed; its policy is reject.
         client.send_message(to_alice(host, faked))
-    delivered = wait_for(lambda: imap_message(alice, spam, folder="Junk"), "the spam in Junk")
+    delivered = imap_arrival(alice, spam, folder="Junk")
     assert delivered.get_all("X-Spam") == ["Yes"]
-    delivered = wait_for(lambda: imap_message(alice, faked, folder="Junk"), "the faked mail in Junk")
+    delivered = imap_arrival(alice, faked, folder="Junk")
     assert "dmarc=fail" in str(delivered["Authentication-Results"])
     assert imap_message(alice, spam) is imap_message(alice, faked) is None
 

@@ -18,6 +18,7 @@ from lab.clients import (
     TIMEOUT_SECONDS,
     Account,
     compose,
+    imap_arrival,
     imap_message,
     imap_messages,
     lab_names,
@@ -145,7 +146,7 @@ def test_mail_is_compressed_on_disk_and_whole_for_its_reader(host: Host) -> None
     bob, about = account(host.machine, "bob"), secrets.token_hex(6)
     text = "The same words, many times.\n" * 2000
     assert deliver(host, compose(outside.CAROL, bob.address, about, text))[0] == 250
-    message = wait_for(lambda: imap_message(bob, about), "the mail")
+    message = imap_arrival(bob, about)
     assert message.get_content().splitlines() == text.splitlines()
     newest = host.run("sh", "-c", f"ls -t {home(bob)}/Maildir/*/*,S=* | head -1").strip()
     start = host.run("sh", "-c", f"head -c 4 '{newest}' | od -An -tx1")

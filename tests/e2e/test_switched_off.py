@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from lab import outside
-from lab.clients import compose, imap_message, submit, wait_for
+from lab.clients import compose, imap_arrival, imap_message, submit, wait_for
 from lab.demo import account
 from model import constants
 from tests.e2e.conftest import Host
@@ -81,7 +81,7 @@ def test_nothing_of_it_listens_or_runs(host: Host, on: Seen) -> None:
 def test_mail_from_outside_arrives_unfiltered(host: Host) -> None:
     alice, about = account(host.machine, "alice"), subject()
     outside.send(compose(outside.CAROL, alice.address, about))
-    delivered = wait_for(lambda: imap_message(alice, about), "the mail in the INBOX")
+    delivered = imap_arrival(alice, about)
     assert delivered["Authentication-Results"] is None
 
 

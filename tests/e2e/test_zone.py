@@ -10,6 +10,8 @@ from lab import cloudflare, faults
 from lab.clients import wait_for
 from tests.e2e.conftest import Host
 
+pytestmark = pytest.mark.one_release("debian12")
+
 VERIFICATION = '"site-verification=0123456789"'
 
 

@@ -202,9 +202,9 @@ def test_remove_stops_the_service_and_puts_everything_back(host: Host) -> None:
 
 def test_remove_takes_away_the_folders_we_made_but_no_other(host: Host) -> None:
     host.write("/etc/hostname", "mail\n")
-    host.apply("accounts", {"/etc/dovecot/users": "a@example.org:{ARGON2ID}$x::::::\n"})
+    assert host.apply("accounts", {"/etc/dovecot/users": "a@example.org:{ARGON2ID}$x::::::\n"}) == 0
     host.write("/etc/dovecot/kept", "somebody else's\n")
-    host.apply("certificate", {"/etc/letsencrypt/renewal-hooks/deploy/mailhost": "#!/bin/sh\n"})
+    assert host.apply("certificate", {"/etc/letsencrypt/renewal-hooks/deploy/mailhost": "#!/bin/sh\n"}) == 0
     host.run("remove", "accounts")
     host.run("remove", "certificate")
     assert sorted(str(path.relative_to(host.root / "etc")) for path in (host.root / "etc").rglob("*")) == [
