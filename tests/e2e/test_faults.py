@@ -24,14 +24,9 @@ def refused(host: Host, **changes: object) -> str:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"domain": "exa mple", "hostname": "mail.elsewhere.example", "hostKey": None, "ipv4": "2001:db8::1"},
-        {
-            "domain": "co.uk",
-            "ipv6": "192.0.2.1",
-            "hostKey": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7",
-            "mesageSizeLimit": "20971520",
-            "os": "debian11",
-        },
+        {"domain": "exa mple", "hostKey": None, "ipv4": "2001:db8::1"},
+        {"domain": "co.uk", "hostKey": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7", "ipv6": "192.0.2.1"},
+        {"hostname": "mail.elsewhere.example", "mesageSizeLimit": "20971520", "os": "debian11"},
     ],
 )
 def test_all_wrong_settings_are_named_at_once(host: Host, wrong: dict[str, object]) -> None:
