@@ -43,9 +43,8 @@ def _main() -> None:
         _be(name)
         return
     names = importlib.import_module("lab.plugins").NAMES
-    # asyncssh: a tenth of a second of every update.
-    for module in ("asyncssh", *(f"lab.plugins.{plugin}" for plugin in names)):
-        importlib.import_module(module)
+    for plugin in names:
+        importlib.import_module(f"lab.plugins.{plugin}")
     importlib.import_module("lab.plugins.nursery").serve(Path(sys.argv[2]), names, _be)
 
 

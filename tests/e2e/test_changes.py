@@ -122,7 +122,6 @@ def test_a_broken_template_never_reaches_the_live_file(
 
 
 def test_the_next_good_up_heals(host: Host) -> None:
-    assert [finding for finding in checks(host.machine) if not finding.passed] == []
     host.stack.up().must_pass()
     host.stack.preview("--expect-no-changes").must_pass()
 
