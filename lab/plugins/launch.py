@@ -18,12 +18,13 @@ def main() -> None:
     """Stand between the engine and the plugin: when one of us ends, so do the others."""
     # So the engine ends its plugins, and waits until they are gone.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    # Before the plugin can answer it: it may be killed from then on.
+    engine = posix.getppid()
     folder, name, *arguments = sys.argv[1:]
     plugin = _adopt(f"{folder}/{name}", arguments)
     if plugin is None:
         here = __file__.rpartition("/")[0]
         posix.execv(sys.executable, [sys.executable, "-I", here, name, *arguments])
-    engine = posix.getppid()
     plugin.settimeout(1)
     # The engine ends its plugins; one that was itself killed cannot.
     while posix.getppid() == engine:
