@@ -10,7 +10,17 @@ import dns.resolver
 
 from lab import acme, addresses, outside
 from lab.addresses import Machine
-from lab.clients import TIMEOUT_SECONDS, Account, compose, imap_message, lab_names, pop3_message, submit, wait_for
+from lab.clients import (
+    TIMEOUT_SECONDS,
+    Account,
+    compose,
+    imap_arrival,
+    imap_message,
+    lab_names,
+    pop3_message,
+    submit,
+    wait_for,
+)
 
 PASSWORDS = {"alice": "alice-in-the-lab", "bob": "bob-in-the-lab"}
 """The mailboxes of every stack in the lab. Their hashes are what the stacks' configuration holds."""
@@ -107,7 +117,7 @@ def _echo(machine: Machine) -> str:
     subject = f"demo {secrets.token_hex(4)}"
     alice = account(machine, "alice")
     submit(alice, compose(alice.address, outside.ECHO, subject), port=587)
-    wait_for(lambda: imap_message(alice, f"Re: {subject}"), f"answer to “{subject}”")
+    imap_arrival(alice, f"Re: {subject}")
     return "answered within seconds"
 
 

@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from mailhostctl import durable, generations, packages
+from mailhostctl import durable, generations, main_cf
 from mailhostctl.manifest import digest
 from mailhostctl.paths import PROGRAM, STATE, Root
 from mailhostctl.services import SERVICES
@@ -55,7 +55,7 @@ def uninstall(root: Root, upload: Path | None = None) -> None:
         state = root.service(name)
         if generations.current(state) or durable.read(state.journal) is not None:
             raise MailhostError(f"{name} is still applied; run: mailhostctl remove {name}")
-    packages.forget_main_cf(root)
+    main_cf.forget(root)
     durable.remove_tree(root.live(STATE))
     durable.remove(root.live(PROGRAM))
     if upload is not None:

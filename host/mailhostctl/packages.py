@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailhostctl import durable, generations, nosync, suffixes
+from mailhostctl import durable, generations, main_cf, nosync, suffixes
 from mailhostctl.paths import STATE, Root
 from mailhostctl.services import SERVICES
 from mailhostctl.system import Completed, MailhostError, must, run, say
@@ -42,8 +42,6 @@ ENVIRONMENT = {
     "SYSTEMD_OFFLINE": "1",  # systemctl leaves the running systemd alone; it is told once, at the end
 }
 _MAN_DB = "man-db/auto-update"
-MAIN_CF = "/etc/postfix/main.cf"
-EMPTY_MAIN_CF = b"# mailhost puts its own here.\n"
 
 
 def install(root: Root, names: list[str]) -> list[str]:
@@ -56,7 +54,7 @@ def install(root: Root, names: list[str]) -> list[str]:
     if incomplete:
         _wait_for_others(root)
         _install(root, names)
-    _give_postfix_a_main_cf(root)
+    main_cf.provide(root)
     if incomplete:
         must(["systemctl", "daemon-reload"])
     versions = _versions(names)
@@ -77,22 +75,6 @@ def _install(root: Root, names: list[str]) -> None:
             _get(root, missing, first=first)
     if first:
         os.sync()
-
-
-def _give_postfix_a_main_cf(root: Root) -> None:
-    """Spares the first `up` ten seconds: without one, postconf waits a second before it says that there is none.
-
-    Before Debian 13 each reload of systemd asks it (postfix-instance-generator).
-    """
-    main_cf = root.live(MAIN_CF)
-    if main_cf.parent.is_dir() and durable.read(main_cf) is None:
-        durable.write(main_cf, EMPTY_MAIN_CF, mode=0o644)
-
-
-def forget_main_cf(root: Root) -> None:
-    """Takes it away again."""
-    if durable.read(root.live(MAIN_CF)) == EMPTY_MAIN_CF:
-        durable.remove(root.live(MAIN_CF))
 
 
 def _get(root: Root, missing: list[str], *, first: bool) -> None:

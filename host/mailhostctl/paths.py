@@ -11,6 +11,7 @@ from mailhostctl.system import MailhostError
 
 PROGRAM = "/usr/local/sbin/mailhostctl"
 STATE = "/var/lib/mailhost"
+MAIN_CF = "/etc/postfix/main.cf"
 LINEAGES = "/etc/letsencrypt/live"
 """Where certbot keeps the current certificates, a folder per name."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mailhostctl import durable
 from mailhostctl.manifest import Manifest
-from mailhostctl.paths import below
+from mailhostctl.paths import MAIN_CF, below
 from mailhostctl.system import Completed, MailhostError, run
 
 USERS = "/etc/dovecot/users"
@@ -84,7 +84,7 @@ def postfix(candidate: Candidate) -> None:
     candidate.accept(checked, "postfix check")
     for option in ([], ["-M"]):
         candidate.accept(run(["postconf", "-c", folder, *option]), "postconf", silent=True)
-    main = candidate.files.get("/etc/postfix/main.cf")
+    main = candidate.files.get(MAIN_CF)
     named = re.findall(r"texthash:\$config_directory/([\w.-]+)", main.read_text()) if main else []
     for name in dict.fromkeys(named):
         # A key that is not there: exit 1 and no word. Of a line that is none, Postfix would only warn, and lose it.

@@ -150,11 +150,11 @@ class Stack:
         self._file.write_text(text)
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Have the settings of before again afterwards: `settle` applies them."""
+    def kept(self) -> Iterator[str]:
+        """Have the settings of before again afterwards: `settle` applies them; the value is these settings."""
         before = self.settings()
         try:
-            yield
+            yield before
         finally:
             self.restore(before)
 

@@ -39,8 +39,7 @@ class House:
         return dataclasses.replace(account(self.host.machine, user), address=address)
 
     def arrives(self, address: str, about: str) -> None:
-        reader = self.account(address)
-        imap_arrival(reader, about)
+        imap_arrival(self.account(address), about)
 
 
 @pytest.fixture(scope="module")

@@ -33,20 +33,20 @@ def test_the_account_that_renews_is_the_one_that_may(host: Host) -> None:
 
 
 def test_a_foreign_record_is_named_before_ours_comes(host: Host) -> None:
-    name, before = host.machine.hostname, host.stack.settings()
-    host.stack.configure({"caa": {"enabled": False}})
-    assert set(host.stack.planned()) == {
-        ("update", "mail-certificate-issue"),
-        *(("delete", f"mail-certificate-{what}") for what in ("account", "caa", "caa-wildcard")),
-    }
-    host.stack.up().must_pass()
+    name = host.machine.hostname
+    with host.stack.kept():
+        host.stack.configure({"caa": {"enabled": False}})
+        assert set(host.stack.planned()) == {
+            ("update", "mail-certificate-issue"),
+            *(("delete", f"mail-certificate-{what}") for what in ("account", "caa", "caa-wildcard")),
+        }
+        host.stack.up().must_pass()
     assert seen(name) == set()
     (zone,) = cloudflare.request("GET", f"zones?name={host.machine.domain}")
     place = f"zones/{zone['id']}/dns_records"
     data = {"flags": 0, "tag": "issue", "value": "other.example"}
     made = cloudflare.request("POST", place, {"type": "CAA", "name": name, "data": data, "ttl": 60})
     try:
-        host.stack.restore(before)
         refused = host.stack.preview()
         assert refused.code != 0
         assert f'{name} CAA 0 issue "other.example": whom it names could have certificates' in refused.output

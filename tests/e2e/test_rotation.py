@@ -92,6 +92,7 @@ def up(host: Host) -> dict[str, object]:
 def test_no_mail_fails_while_the_keys_change(host: Host, signer: str) -> None:
     stack = host.stack
     table = "/etc/opendkim/SigningTable" if signer == "opendkim" else "/etc/rspamd/local.d/dkim_signing.conf"
+    assert stack.planned() == []
     assert stack.outputs()["dkim"]["selectors"] == {"mail": "signs"}
     first = texts(host)
     names = set(first)

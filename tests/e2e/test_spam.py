@@ -165,8 +165,7 @@ def test_the_hosts_resolver_validates(host: Host) -> None:
 @pytest.fixture(scope="module")
 def strict(host: Host) -> Iterator[str]:
     """Low limits, and no greylisting, so that nothing waits five minutes first; the value is the settings of before."""
-    before = host.stack.settings()
-    with host.stack.kept():
+    with host.stack.kept() as before:
         host.stack.configure({"spam": {"greylist": 14}, "limits": {"messages": 3, "recipients": 5}})
         yield before
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from host import build
-from mailhostctl import packages
+from mailhostctl import main_cf
+from mailhostctl.paths import MAIN_CF
 from tests.host.scratch import Host
 
 Capsys = pytest.CaptureFixture[str]
@@ -98,8 +99,8 @@ def test_wrong_usage_is_exit_code_two(upload: Path) -> None:
 
 def test_it_does_not_go_while_a_service_is_applied(host: Host, capsys: Capsys) -> None:
     host.write(PROGRAM, "")
-    host.write(packages.MAIN_CF, packages.EMPTY_MAIN_CF.decode())
-    host.apply("postfix", {packages.MAIN_CF: "x\n"})
+    host.write(MAIN_CF, main_cf.EMPTY.decode())
+    host.apply("postfix", {MAIN_CF: "x\n"})
     assert host.run("uninstall") == 1
     assert "mailhostctl remove postfix" in capsys.readouterr().err
     host.run("remove", "postfix")
@@ -108,4 +109,4 @@ def test_it_does_not_go_while_a_service_is_applied(host: Host, capsys: Capsys) -
         assert host.run("uninstall", "--upload", str(upload)) == 0
     assert not upload.exists()
     assert not host.state().exists()
-    assert host.live(PROGRAM) is host.live(packages.MAIN_CF) is None
+    assert host.live(PROGRAM) is host.live(MAIN_CF) is None

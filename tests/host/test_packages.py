@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailhostctl import nosync, packages
+from mailhostctl import main_cf, nosync, packages
 from tests.host.scratch import Host
 
 Capsys = pytest.CaptureFixture[str]
@@ -78,7 +78,7 @@ def test_postfix_has_a_main_cf_when_systemd_is_reloaded(host: Host) -> None:
     (host.root / "etc/postfix").mkdir(parents=True)
     host.play("systemctl", 'cp "$MAILHOSTCTL_ROOT/etc/postfix/main.cf" "$FAKE/$1"')
     assert host.run("packages", stdin="postfix") == 0
-    assert (host.fake / "daemon-reload").read_bytes() == packages.EMPTY_MAIN_CF
+    assert (host.fake / "daemon-reload").read_bytes() == main_cf.EMPTY
     # Young, Postfix would take it for half written.
     assert (host.root / "etc/postfix/main.cf").stat().st_mtime < time.time() - 2
 
