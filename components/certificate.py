@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pulumi
 
 from components.cloudflare import Caa, DnsRecord
-from components.remote import command
+from components.remote import command, serial_of, stage
 from components.service import Service, ServiceArgs, ServiceHost
 from model import certbot, records
 from model.constants import ACME_CHALLENGES
@@ -65,16 +65,27 @@ class Certificate(pulumi.ComponentResource):
         if settings.caa.enabled:
             published, made = self._restrict(hook.applied)
             conditions += made
+        request = [
+            settings.hostname,
+            *issuer_options(settings),
+            *(("--reuse-key",) if settings.tlsa.enabled else ()),
+            *(("--wait-dns",) if published else ()),
+        ]
+        staged = stage(
+            f"{name}-request",
+            args.host.remote,
+            "certificate",
+            "request",
+            "".join(f"{word}\n" for word in request),
+            parent=self,
+            depends_on=[hook.staged],
+        )
         self.issued = command(
             f"{name}-issue",
             args.host.remote,
-            [
-                *("mailhostctl", "certificate", settings.hostname),
-                *issuer_options(settings),
-                *(("--reuse-key",) if settings.tlsa.enabled else ()),
-                *(("--wait-dns",) if published else ()),
-            ],
+            ["mailhostctl", "certificate", *request],
             stdin=published,
+            serial=serial_of(staged),
             # Conditions of the world, not values: the hook in place, the name visible, the port open.
             opts=pulumi.ResourceOptions(parent=self, depends_on=conditions),
         )

@@ -1,20 +1,17 @@
 """The machine itself: what it is, and the helper that does everything else on it."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import pulumi
 
-from components.remote import RemoteHost, command, upload
-from host.build import zipapp
+from components.remote import RemoteHost, command
+from host.build import installer, zipapp
 from model.frozen import frozen
 from model.platforms import Platform
 
 _FACTS = Path(__file__).parent.parent / "templates" / "host" / "facts.sh"
-_ARCHIVE = Path("build/mailhostctl.pyz")
-"""Relative to the project, so that the state is the same whoever runs it."""
-_UPLOAD = ".mailhostctl.upload"
+_PROGRAM = "/usr/local/sbin/mailhostctl"
 
 
 @frozen
@@ -39,30 +36,25 @@ class Host(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: HostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:Host", name, {}, opts)
-        platform = args.platform
+        platform, archive = args.platform, zipapp()
+        digest = hashlib.sha256(archive).hexdigest()
+        # Also the staging of the helper: its output ends in a new serial each time.
         facts = command(
             f"{name}-facts",
             args.remote,
-            ["sh", "-s", platform.id, platform.version_id],
+            ["sh", "-s", platform.id, platform.version_id, digest],
             stdin=_FACTS.read_text(encoding="utf-8"),
-            opts=pulumi.ResourceOptions(parent=self),
-        )
-        helper = zipapp()
-        copy = upload(
-            f"{name}-helper",
-            args.remote,
-            source=_asset(helper),
-            remote_path=_UPLOAD,
-            # A machine of the wrong kind gets no file of ours.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[facts]),
+            delete=["sh", "-c", f"test ! -x {_PROGRAM} || exec {_PROGRAM} uninstall"],
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.ready = command(
             f"{name}-install-helper",
             args.remote,
-            ["python3", _UPLOAD, "install", "--sha256", hashlib.sha256(helper).hexdigest()],
-            delete=["mailhostctl", "uninstall", "--upload", _UPLOAD],
-            # The upload has no output that says what it copied.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[copy]),
+            ["python3", "-", "--sha256", digest],
+            # Not confidential, but a preview would print all of it. The digest says whether it changes.
+            stdin=pulumi.Output.secret(installer(archive)),
+            serial=facts.stdout.apply(lambda text: text.split()[-1]),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         if args.preflight is not None:
             self.ready = command(
@@ -74,13 +66,3 @@ class Host(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[self.ready]),
             )
         self.register_outputs({})
-
-
-def _asset(content: bytes) -> pulumi.FileAsset:
-    """Write the archive where the plugin can read it; a file asset previews as a hash, not as text."""
-    if not (_ARCHIVE.exists() and _ARCHIVE.read_bytes() == content):
-        _ARCHIVE.parent.mkdir(exist_ok=True)
-        partial = _ARCHIVE.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(content)
-        partial.replace(_ARCHIVE)
-    return pulumi.FileAsset(str(_ARCHIVE))

@@ -276,10 +276,14 @@ def _web(
     visible = DnsWait(
         f"{name}-web-visible", DnsWaitArgs(host=services.remote, records=names, after=[turn]), opts
     ).visible
-    issued = WebCertificates(
+    certificates = WebCertificates(
         f"{name}-web-certificates", WebCertificatesArgs(host=services, after=[visible, *works]), opts
-    ).issued
-    return Nginx(f"{name}-nginx", NginxArgs(host=services, certificates=issued), opts)
+    )
+    return Nginx(
+        f"{name}-nginx",
+        NginxArgs(host=services.after(certificates.staged), certificates=certificates.issued),
+        opts,
+    )
 
 
 def _watched(

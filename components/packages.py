@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.remote import RemoteHost, command
+from components.remote import RemoteHost, command, serial_of, stage
 from model.frozen import frozen
 
 
@@ -29,14 +29,16 @@ class Packages(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: PackagesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:Packages", name, {}, opts)
+        # On stdin, so that a preview shows line by line which packages come.
+        names = "".join(f"{name}\n" for name in args.names)
+        staged = stage(f"{name}-names", args.host, "packages", "names", names, parent=self, depends_on=args.after)
         install = command(
             f"{name}-install",
             args.host,
             ["mailhostctl", "packages"],
-            # On stdin, so that a preview shows line by line what comes.
-            stdin="".join(f"{name}\n" for name in args.names),
-            # The helper's output is its digest, which must not reinstall packages.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
+            stdin=names,
+            serial=serial_of(staged),
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.installed = install
         self.versions = install.stdout

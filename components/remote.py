@@ -1,11 +1,17 @@
-"""Commands and uploads over SSH.
+"""Commands over SSH.
 
 Owns the connection policy: the host key is always pinned, operators authenticate with their own SSH agent unless the
 stack holds a deploy key, and secrets travel by stdin alone. It does not know what the commands do.
 
+A command that changes the host comes after a staging (`stage`), which only puts its content into the state and yields
+a new serial each time. The command has that serial in its command line and carries the content itself. So the state
+knows of a change before the host does: if an update is cut off and the settings go back, the command runs again. The
+staging also owns what undoes the command. A removal that is cut off has already dropped the command from the state, so
+the next update runs it again. (docs/adr/0008)
+
 A new host has forty commands, and the types of `pulumi_command` translate each argument of each, in every preview. So
-the two wrappers here register the official type tokens with the official plugin's version instead; a test holds what
-they send against the official SDK's names and types.
+the wrapper here registers the official type token with the official plugin's version instead; a test holds what it
+sends against the official SDK's names and types.
 """
 
 import shlex
@@ -83,16 +89,6 @@ class Command(pulumi.CustomResource):
         return stdout
 
 
-class CopyToRemote(pulumi.CustomResource):
-    """A file sent over SSH (`command:remote:CopyToRemote`)."""
-
-    def __init__(
-        self, resource_name: str, properties: Mapping[str, pulumi.Input[object]], opts: pulumi.ResourceOptions
-    ) -> None:
-        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(replace_on_changes=["triggers[*]"]))
-        super().__init__("command:remote:CopyToRemote", resource_name, {**properties}, _like_the_sdk(opts))
-
-
 def _like_the_sdk(opts: pulumi.ResourceOptions) -> pulumi.ResourceOptions:
     return pulumi.ResourceOptions.merge(
         opts, pulumi.ResourceOptions(version=PLUGIN_VERSION, additional_secret_outputs=["connection"])
@@ -106,11 +102,13 @@ def command(
     *,
     opts: pulumi.ResourceOptions,
     stdin: pulumi.Input[str] | None = None,
+    serial: pulumi.Output[str] | None = None,
     delete: Sequence[str] | None = None,
 ) -> Command:
-    """Run `create` on the host whenever it, its stdin or the connection changes; `delete` when it leaves the program.
+    """Run `create` on the host whenever it, its stdin, the serial or the connection changes.
 
-    `create` must be idempotent: a new host key or deploy key runs everything again.
+    `create` must be idempotent: a new host key or deploy key runs everything again. `delete` runs when the command
+    leaves the program.
     """
     properties: dict[str, pulumi.Input[object]] = {
         "connection": host.connection,
@@ -122,20 +120,45 @@ def command(
     }
     if stdin is not None:
         properties["stdin"] = stdin
+    if serial is not None:
+        properties["create"] = serial.apply(lambda text: host.shell([*create, "--serial", text]))
+        if stdin is not None:
+            # Unknown together with the serial, so that a preview shows a changed content once, at its staging.
+            properties["stdin"] = pulumi.Output.all(stdin, serial).apply(lambda known: known[0])
     if delete is not None:
         properties["delete"] = host.shell(delete)
     return Command(name, properties, opts)
 
 
-def upload(
-    name: str, host: RemoteHost, *, source: pulumi.FileAsset, remote_path: str, opts: pulumi.ResourceOptions
-) -> CopyToRemote:
-    """Copy a file to the host when its content changes, and to every new machine."""
-    properties: dict[str, pulumi.Input[object]] = {
-        "connection": host.connection,
-        "source": source,
-        "remotePath": remote_path,
-        # A changed connection alone does not copy again; another user has another home.
-        "triggers": [host.host_key, host.user],
-    }
-    return CopyToRemote(name, properties, opts)
+def stage(
+    name: str,
+    host: RemoteHost,
+    what: str,
+    part: str,
+    content: pulumi.Input[str],
+    *,
+    parent: pulumi.Resource,
+    depends_on: Sequence[pulumi.Resource],
+    delete: Sequence[str] | None = None,
+) -> Command:
+    """Put the content of a later command into the state, and let its stdout be a new serial for that command."""
+    return command(
+        name,
+        host,
+        ["mailhostctl", "stage", what, part],
+        stdin=content,
+        delete=delete,
+        opts=pulumi.ResourceOptions(
+            parent=parent,
+            depends_on=list(depends_on),
+            # Replaced on request (`pulumi up --replace`), it must not undo the command that follows the new one.
+            delete_before_replace=True,
+        ),
+    )
+
+
+def serial_of(*staged: Command) -> pulumi.Output[str]:
+    """Return one serial for what follows several stagings."""
+    return pulumi.Output.all(*(one.stdout for one in staged)).apply(
+        lambda serials: "-".join(text.strip() for text in serials)
+    )

@@ -1,8 +1,8 @@
 """A daemon and its files: staged, the secret ones by a command of their own, and applied together.
 
-Every daemon's component is a `Service`. Staging never touches a live file; the one apply has the digests of all files
-in its input, so it runs exactly when one of them changed, and the host validates, swaps, reloads and checks as one
-transaction (see host/mailhostctl).
+Every daemon's component is a `Service`. Staging never touches a live file. The one apply carries all files, so it runs
+exactly when one of them changed, and the host validates, swaps, reloads and checks as one transaction (see
+host/mailhostctl).
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pulumi
 
-from components.remote import RemoteHost, command
+from components.remote import Command, RemoteHost, command, serial_of, stage
+from model.bundle import bundle
 from model.files import ConfigFile
 from model.frozen import frozen
-from model.manifest import bundle, manifest
 from model.settings import Settings
 
 
@@ -64,10 +64,10 @@ class ServiceArgs:
 
 
 class Service(pulumi.ComponentResource):
-    """Stages the files of one daemon under /var/lib/mailhost and applies them as a new generation.
+    """Stages the files of one daemon, then applies them as a new generation below /var/lib/mailhost.
 
     All files travel as one text (why: docs/adr/0007), the secret ones as another after it, so that a service holds one
-    SSH connection at a time.
+    SSH connection at a time. When the service leaves the program, its first staging removes it from the host.
     """
 
     staged: pulumi.Resource
@@ -77,51 +77,41 @@ class Service(pulumi.ComponentResource):
 
     def __init__(self, token: str, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(token, name, {}, opts)
-        self.staged = args.host.helper
-        if args.files:
-            self.staged = self._stage(name, args, "files", bundle(args.files))
-        secrets = _secrets(args) if args.secret_files else None
-        if secrets is not None:
-            self.staged = self._stage(name, args, "secrets", secrets.apply(bundle))
+        parts: dict[str, pulumi.Input[str]] = {"files": bundle(args.files, args.health, args.requires)}
+        if args.secret_files:
+            parts["secrets"] = _secrets(args)
+        staged: list[Command] = []
+        for part, text in parts.items():
+            staged.append(
+                stage(
+                    f"{name}-{part}",
+                    args.host.remote,
+                    args.service,
+                    part,
+                    text,
+                    parent=self,
+                    depends_on=[staged[-1] if staged else args.host.helper],
+                    delete=None if staged else ["mailhostctl", "remove", args.service],
+                )
+            )
+        self.staged = staged[-1]
         self.applied = command(
             f"{name}-apply",
             args.host.remote,
             ["mailhostctl", "apply", args.service],
-            stdin=_manifest(args, secrets),
-            delete=["mailhostctl", "remove", args.service],
-            # The manifest carries the digests; the files themselves and the conditions must be there first.
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[self.staged, args.host.packages, *args.after],
-                # Asked to replace it (`pulumi up --replace`), the engine would remove the service after applying it.
-                delete_before_replace=True,
-            ),
+            stdin=pulumi.Output.concat(*parts.values()),
+            serial=serial_of(*staged),
+            # Conditions, not values: the daemon is installed, and what it needs works.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[args.host.packages, *args.after]),
         )
         self.register_outputs({})
 
-    def _stage(self, name: str, args: ServiceArgs, part: str, content: pulumi.Input[str]) -> pulumi.Resource:
-        return command(
-            f"{name}-{part}",
-            args.host.remote,
-            ["mailhostctl", "stage", args.service, part],
-            stdin=content,
-            delete=["mailhostctl", "unstage", args.service, part],
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.staged]),
-        )
 
-
-def _secrets(args: ServiceArgs) -> pulumi.Output[list[ConfigFile]]:
-    def files(contents: list[str]) -> list[ConfigFile]:
-        return [
+def _secrets(args: ServiceArgs) -> pulumi.Output[str]:
+    def text(contents: list[str]) -> str:
+        return bundle(
             ConfigFile(path=file.path, content=content, mode=file.mode, owner=file.owner)
             for file, content in zip(args.secret_files, contents, strict=True)
-        ]
+        )
 
-    return pulumi.Output.all(*(pulumi.Output.secret(file.content) for file in args.secret_files)).apply(files)
-
-
-def _manifest(args: ServiceArgs, secrets: pulumi.Output[list[ConfigFile]] | None) -> pulumi.Input[str]:
-    """Keep a manifest without secrets a plain text, so that a preview shows it line by line."""
-    if secrets is None:
-        return manifest(args.files, args.health, args.requires)
-    return secrets.apply(lambda files: manifest([*args.files, *files], args.health, args.requires))
+    return pulumi.Output.all(*(pulumi.Output.secret(file.content) for file in args.secret_files)).apply(text)

@@ -42,6 +42,7 @@ class Tlsa(pulumi.ComponentResource):
             f"{name}-keys",
             remote,
             ["mailhostctl", "tlsa-keys", settings.hostname, *key, "--resolver", constants.RESOLVER],
+            delete=["mailhostctl", "tlsa-withdrawn"],
             # Conditions of the world: the lineage is there, and so is who validates.
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
         )
@@ -53,6 +54,8 @@ class Tlsa(pulumi.ComponentResource):
             remote,
             ["mailhostctl", "tlsa-use", settings.hostname, *key, *ttl, *issuer_options(settings)],
             stdin=self._line(digests[0]),
+            # Keys are made before one is used, so they are the staging of that.
+            serial=digests[2],
             # The record, not its value: it is asked for on every server.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[current]),
         )
@@ -62,7 +65,6 @@ class Tlsa(pulumi.ComponentResource):
             remote,
             ["mailhostctl", "tlsa-announced", settings.hostname, "--key", str(number + 1)],
             stdin=self._line(digests[1]),
-            delete=["mailhostctl", "tlsa-withdrawn"],
             opts=pulumi.ResourceOptions(parent=self, depends_on=[following]),  # likewise
         )
         self.register_outputs({"records": [tlsa_name(settings)]})

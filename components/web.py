@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pulumi
 
-from components.remote import command
+from components.remote import command, serial_of, stage
 from components.service import Service, ServiceArgs, ServiceHost
 from model import web
 from model.constants import ACME_CHALLENGES
@@ -28,21 +28,32 @@ class WebCertificates(pulumi.ComponentResource):
     Destroy leaves them, but they are not renewed any more.
     """
 
+    staged: pulumi.Resource
+    """The request is staged: the next service may use the connection."""
     issued: pulumi.Resource
     """Depend on it to read /etc/letsencrypt/live/autoconfig.DOMAIN (mta-sts.DOMAIN without the client setup)."""
 
     def __init__(self, name: str, args: WebCertificatesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:WebCertificates", name, {}, opts)
         settings = args.host.settings
+        request = ["--webroot", ACME_CHALLENGES, "--server", settings.acme.server, "--contact", settings.acme.contact]
+        lineages = web.lineages(settings)
+        staged = self.staged = stage(
+            f"{name}-request",
+            args.host.remote,
+            "nginx",
+            "certificates",
+            "".join(f"{word}\n" for word in request) + lineages,
+            parent=self,
+            depends_on=[args.host.helper],
+            delete=["mailhostctl", "retire-certificates", "--webroot", ACME_CHALLENGES],
+        )
         self.issued = command(
             f"{name}-issue",
             args.host.remote,
-            [
-                *("mailhostctl", "certificates", "--webroot", ACME_CHALLENGES),
-                *("--server", settings.acme.server, "--contact", settings.acme.contact),
-            ],
-            stdin=web.lineages(settings),
-            delete=["mailhostctl", "retire-certificates", "--webroot", ACME_CHALLENGES],
+            ["mailhostctl", "certificates", *request],
+            stdin=lineages,
+            serial=serial_of(staged),
             # Conditions of the world, not values.
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
         )

@@ -70,10 +70,10 @@ def _install(root: Root, arguments: argparse.Namespace) -> None:
     print(install.install(root, arguments.sha256))
 
 
-def _uninstall(root: Root, arguments: argparse.Namespace) -> None:
+def _uninstall(root: Root, _arguments: argparse.Namespace) -> None:
     from mailhostctl import install
 
-    install.uninstall(root, arguments.upload)
+    install.uninstall(root)
 
 
 def _packages(root: Root, _arguments: argparse.Namespace) -> None:
@@ -83,20 +83,14 @@ def _packages(root: Root, _arguments: argparse.Namespace) -> None:
         print(line)
 
 
-def _stage(root: Root, arguments: argparse.Namespace) -> None:
+def _stage(_root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import staging
 
-    staging.stage(root, arguments.service, arguments.part, sys.stdin.buffer.read())
-
-
-def _unstage(root: Root, arguments: argparse.Namespace) -> None:
-    from mailhostctl import staging
-
-    staging.unstage(root, arguments.service, arguments.part)
+    print(staging.stage(arguments.part, sys.stdin.buffer.read()))
 
 
 def _apply(root: Root, arguments: argparse.Namespace) -> None:
-    print(_transaction(root, arguments).apply(sys.stdin.read()).sha256)
+    print(_transaction(root, arguments).apply(sys.stdin.buffer.read()).sha256)
 
 
 def _rollback(root: Root, arguments: argparse.Namespace) -> None:
@@ -244,7 +238,6 @@ _COMMANDS = {
     "uninstall": _uninstall,
     "packages": _packages,
     "stage": _stage,
-    "unstage": _unstage,
     "apply": _apply,
     "rollback": _rollback,
     "remove": _remove,
@@ -268,7 +261,7 @@ _COMMANDS = {
 }
 
 
-_DEPLOYING = {"packages", "stage", "apply", "rollback"}
+_DEPLOYING = {"install", "packages", "stage", "apply", "rollback"}
 """Whoever runs these over SSH is never banned."""
 
 
@@ -283,16 +276,17 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("service", choices=SERVICE_NAMES, metavar="SERVICE")
         return added
 
-    added = command("install", "put this uploaded copy in its place")
+    added = command("install", "install the copy that runs now")
     added.add_argument("--sha256", required=True, metavar="HEX", help="digest the copy must have")
-    added = command("uninstall", "remove this program and its state")
-    added.add_argument("--upload", type=Path, metavar="FILE", help="the copy it was installed from, removed too")
-    command("packages", "install the Debian packages named on stdin in one transaction, starting nothing")
-    added = command("stage", "keep the files on stdin for a later apply", service=True)
-    added.add_argument("part", choices=("files", "secrets"))
-    added = command("unstage", "forget what was staged", service=True)
-    added.add_argument("part", metavar="PART", help="files, secrets, or the path of a file that version 0.1.0 staged")
-    command("apply", "make staged files live as the manifest on stdin says, or leave all as it was", service=True)
+    _serial(added)
+    command("uninstall", "remove this program and its state")
+    added = command("packages", "install the Debian packages named on stdin in one transaction, starting nothing")
+    _serial(added)
+    added = command("stage", "check the text on stdin and print a new serial; change nothing")
+    added.add_argument("what", choices=("packages", *SERVICE_NAMES), metavar="WHAT", help="packages, or a service")
+    added.add_argument("part", metavar="PART", help="files, secrets, or what another command will take")
+    added = command("apply", "make the files on stdin live, or leave all as it was", service=True)
+    _serial(added)
     added = command("rollback", "apply an earlier generation again", service=True)
     added.add_argument("generation", nargs="?", type=int, metavar="NUMBER", help="default: the one before")
     command("remove", "stop a service and put back what was there before", service=True)
@@ -316,6 +310,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _serial(command: argparse.ArgumentParser) -> None:
+    """Adds what makes Pulumi run a command again after each staging; the host needs nothing of it."""
+    command.add_argument("--serial", default="", metavar="TEXT", help="serial of the staging it follows")
+
+
 def _acme_parser(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Adds the commands that ask an ACME server for something."""
     account = command("acme-account", "print the authority's name in CAA records and our account, made if need be")
@@ -330,6 +329,7 @@ def _acme_parser(command: Callable[[str, str], argparse.ArgumentParser]) -> None
         added.add_argument("--server", required=True, metavar="URL", help="directory of the ACME server")
         added.add_argument("--contact", required=True, metavar="MAIL")
     for added in issued:
+        _serial(added)
         added.add_argument("--webroot", default="", metavar="FOLDER", help="of the web server; default: there is none")
     retired = command("retire-certificates", "renew no more what certificates has obtained")
     retired.add_argument("--webroot", required=True, metavar="FOLDER")

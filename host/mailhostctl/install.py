@@ -17,16 +17,16 @@ from mailhostctl.system import MailhostError
 
 
 def install(root: Root, sha256: str) -> str:
-    """Copies the upload that runs now, compiled, to /usr/local/sbin/mailhostctl, atomically; returns its digest.
+    """Copies the zip application that runs now, compiled, to /usr/local/sbin/mailhostctl, atomically.
 
-    The upload stays, so that repeating works. Raises `MailhostError` when its content is not the one announced.
+    Returns its digest. Raises `MailhostError` when its content is not the one announced.
     """
-    upload = Path(sys.argv[0]).resolve()
-    content = durable.read(upload)
+    copy = Path(sys.argv[0]).resolve()
+    content = durable.read(copy)
     if content is None:
-        raise MailhostError(f"{upload}: install runs from the uploaded copy: python3 UPLOAD install --sha256 HEX")
+        raise MailhostError(f"{copy}: not a zip application: python3 COPY install --sha256 HEX")
     if digest(content) != sha256:
-        raise MailhostError(f"{upload}: has digest {digest(content)}, expected {sha256}; upload it again")
+        raise MailhostError(f"mailhostctl: has digest {digest(content)}, expected {sha256}; run the command again")
     program = root.live(PROGRAM)
     durable.make_folder(program.parent, 0o755)
     durable.write(program, _compiled(content), mode=0o755)
@@ -49,8 +49,8 @@ def _compiled(content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def uninstall(root: Root, upload: Path | None = None) -> None:
-    """Removes the program, its state and the copy it was installed from; raises while a service is applied."""
+def uninstall(root: Root) -> None:
+    """Removes the program and its state; raises while a service is applied."""
     for name in SERVICES:
         state = root.service(name)
         if generations.current(state) or durable.read(state.journal) is not None:
@@ -58,5 +58,3 @@ def uninstall(root: Root, upload: Path | None = None) -> None:
     main_cf.forget(root)
     durable.remove_tree(root.live(STATE))
     durable.remove(root.live(PROGRAM))
-    if upload is not None:
-        durable.remove(upload.resolve())

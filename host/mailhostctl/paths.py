@@ -45,7 +45,7 @@ class Root:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceState:
-    """State of one service: staged files, generations, which one is current, and the journal of a change under way."""
+    """State of one service: generations, which one is current, and the journal of a change under way."""
 
     folder: Path
 
@@ -53,11 +53,6 @@ class ServiceState:
     def lock(self) -> Path:
         """Lock file (flock): whoever changes anything of this service holds it."""
         return self.folder / "lock"
-
-    @property
-    def staged(self) -> Path:
-        """What waits for `apply`."""
-        return self.folder / "staged"
 
     @property
     def candidate(self) -> Path:

@@ -20,7 +20,7 @@ _ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 
 
 def status_lines(root: Root) -> Iterator[str]:
-    """One line per service that is staged or applied: generation, whether its files are intact, whether it runs."""
+    """One line per service that is applied: generation, whether its files are intact, whether it runs."""
     for name, service in SERVICES.items():
         state = root.service(name)
         if not state.folder.is_dir():
@@ -28,11 +28,7 @@ def status_lines(root: Root) -> Iterator[str]:
         number = generations.current(state)
         if durable.read(state.journal) is not None:
             yield f"{name}: a change was interrupted; the next apply or remove puts it right"
-        elif number == 0:
-            # Once it is removed and unstaged, nothing of it is missed.
-            if any(path.is_file() for path in state.staged.rglob("*")):
-                yield f"{name}: not applied"
-        else:
+        elif number:
             intact = "intact" if Transaction(root=root, service=service).intact() else "changed by hand"
             active = "active" if service.active() else "not active"
             yield f"{name}: generation {number}, files {intact}, {active}"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from mailhostctl import durable, generations, probes, staging, validate
 from mailhostctl.generations import Wanted
-from mailhostctl.manifest import Manifest, owner_ids, parse
+from mailhostctl.manifest import Manifest, owner_ids
 from mailhostctl.paths import Root, ServiceState
 from mailhostctl.services import Service
 from mailhostctl.system import MailhostError, must, say
@@ -41,19 +41,19 @@ class Transaction:
         """Where this service's state lies."""
         return self.root.service(self.service.name)
 
-    def apply(self, text: str) -> Manifest:
-        """Makes the staged files that manifest `text` names live; returns the manifest.
+    def apply(self, text: bytes) -> Manifest:
+        """Makes the files in `text` (see `staging`) live; returns their manifest.
 
         Raises `MailhostError` with the daemon's own words when it cannot; then everything is as before.
         """
-        manifest = parse(text)
+        manifest, contents = staging.read(text)
         with durable.locked(self.state.lock):
             self._recover()
             self._require(manifest)
-            if self._applied().text == text:
+            if self._applied().text == manifest.text:
                 self._again()
             else:
-                self._change(manifest, staging.collect(self.state, manifest))
+                self._change(manifest, contents)
         return manifest
 
     def rollback(self, number: int | None) -> int:
@@ -70,7 +70,7 @@ class Transaction:
             return self._change(manifest, generations.contents(self.state, number, manifest))
 
     def remove(self) -> None:
-        """Puts generation 0 back, stops what we started, drops the generations. Staged files stay until `unstage`."""
+        """Puts generation 0 back, stops what we started, drops the generations."""
         if not self.state.folder.is_dir():
             return
         with durable.locked(self.state.lock):

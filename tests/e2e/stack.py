@@ -64,7 +64,7 @@ class Plan:
 
 
 def _heads(step: Mapping[str, Any], side: str) -> set[str]:
-    """Return the lines above the files that one side of a step stages (model.manifest.bundle)."""
+    """Return the lines above the files that one side of a step stages (model/bundle.py)."""
     return set(re.findall("^==> .+ <==$", str(step.get(side, {}).get("inputs", {}).get("stdin")), re.M))
 
 
@@ -240,7 +240,12 @@ class Stack:
         steps: Sequence[Mapping[str, Any]] = [step for step in document["steps"] if step["op"] != "same"]
         return Plan(
             steps=[(step["op"], step["urn"].rpartition("::")[2]) for step in steps],
-            files={line.split()[1] for step in steps for line in _heads(step, "oldState") ^ _heads(step, "newState")},
+            files={
+                line.split()[1]
+                for step in steps
+                if not step["urn"].endswith("-apply")  # a preview does not know its input
+                for line in _heads(step, "oldState") ^ _heads(step, "newState")
+            },
         )
 
     def planned(self) -> list[tuple[str, str]]:

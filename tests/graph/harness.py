@@ -32,7 +32,9 @@ _SECRET = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 because it is the SDK
 
 _SAID = {
     "date --utc": "2026-11-23T04:00:00Z\n",
-    "tlsa-keys": "A1\nB2\n",
+    "tlsa-keys": "A1\nB2\nC3\n",
+    "mailhostctl stage": "5e71a1\n",
+    "sh -s": "debian 13\n5e71a1\n",
     "acme-account": "ca.example\nhttps://ca.example/acct/1\n",
 }
 """What the host answers, by a word of the command."""
@@ -110,10 +112,23 @@ class Graph:
         return self.named(earlier).urn in self.before(self.named(later))
 
     def staged(self, service: str) -> Mapping[str, tuple[str, str]]:
-        """Return "MODE OWNER" and content of a service's files by path, as the host reads what is sent."""
-        sent = [seen for seen in self.commands() if seen.text("create").startswith(f"mailhostctl stage {service} ")]
-        files = [staging.read(seen.name, seen.text("stdin").encode()) for seen in sent]
-        return {path: (noted, text.decode()) for part in files for path, (noted, text) in part.items()}
+        """Return "MODE OWNER" and content of a service's files by path, as the host reads what is staged."""
+        return self._files(*(f"mailhostctl stage {service} {part}" for part in staging.FILE_PARTS))
+
+    def applied(self, service: str) -> Mapping[str, tuple[str, str]]:
+        """Return the same of what is applied."""
+        return self._files(f"mailhostctl apply {service} --serial ")
+
+    def _files(self, *commands: str) -> Mapping[str, tuple[str, str]]:
+        files: dict[str, tuple[str, str]] = {}
+        for seen in self.commands():
+            if seen.text("create").startswith(commands):
+                manifest, contents = staging.read(seen.text("stdin").encode())
+                files |= {
+                    path: (f"{file.mode:04o} {file.owner}", contents[path].decode())
+                    for path, file in manifest.files.items()
+                }
+        return files
 
     def commands(self) -> Iterator[Seen]:
         """Yield everything that opens an SSH connection."""

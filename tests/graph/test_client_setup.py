@@ -20,7 +20,7 @@ def test_a_further_domain_touches_one_wait_one_certificate_command_and_one_file(
         if seen.urn in graph.resources and dict(seen.inputs) != dict(graph.resources[seen.urn].inputs)
     }
     assert {name for name in changed if name.startswith(("mail-web-", "mail-nginx-"))} == {
-        *("mail-web-visible-wait", "mail-web-certificates-issue"),
+        *("mail-web-visible-wait", "mail-web-certificates-request", "mail-web-certificates-issue"),
         *("mail-nginx-files", "mail-nginx-apply"),
     }
     assert _changed_files(graph, more) == ["/etc/nginx/mailhost-domains.conf"]

@@ -1,8 +1,12 @@
 """Commands on the host: pinned keys, digests in inputs, root by sudo."""
 
 import hashlib
-import json
+import re
 
+import pytest
+
+from host.build import installer, zipapp
+from model.constants import ACME_CHALLENGES
 from tests.graph.conftest import CONFIG, HOST_KEY
 from tests.graph.harness import Graph, run
 
@@ -20,18 +24,46 @@ def test_no_command_asks_for_environment_variables(graph: Graph) -> None:
 def test_every_command_is_one_short_line(graph: Graph) -> None:
     for seen in graph.of_type("command:remote:Command"):
         assert "\n" not in seen.text("create")
-        assert len(seen.text("create")) < 200, seen.name
+        assert len(seen.text("create")) < 220, seen.name
 
 
-def test_a_manifest_holds_the_digest_of_each_staged_file(graph: Graph) -> None:
+def test_an_apply_carries_what_was_staged_and_its_serials(graph: Graph) -> None:
     applied = [seen for seen in graph.commands() if " apply " in seen.text("create")]
     assert len(applied) > 10
     for seen in applied:
-        files = json.loads(seen.text("stdin"))["files"]
-        assert {path: (f"{file['mode']} {file['owner']}", file["sha256"]) for path, file in files.items()} == {
-            path: (noted, hashlib.sha256(content.encode()).hexdigest())
-            for path, (noted, content) in graph.staged(seen.text("create").split()[-1]).items()
-        }
+        service = seen.text("create").split()[2]
+        stagings = [one for one in graph.commands() if one.text("create").startswith(f"mailhostctl stage {service} ")]
+        carried = [one for one in stagings if one.text("create").split()[-1] in {"files", "secrets"}]
+        assert graph.applied(service) == graph.staged(service) != {}
+        assert seen.text("create").split()[-1] == "-".join(["5e71a1"] * len(carried))
+        assert {one.urn for one in carried} <= seen.property_dependencies["create"]
+
+
+@pytest.mark.parametrize(
+    ("later", "staging"),
+    [
+        ("mail-host-install-helper", "mail-host-facts"),
+        ("mail-packages-install", "mail-packages-names"),
+        ("mail-certificate-issue", "mail-certificate-request"),
+        ("mail-web-certificates-issue", "mail-web-certificates-request"),
+        ("mail-tlsa-use", "mail-tlsa-keys"),
+    ],
+)
+def test_what_changes_the_host_has_the_serial_of_a_staging(graph: Graph, later: str, staging: str) -> None:
+    assert graph.named(staging).urn in graph.named(later).property_dependencies["create"]
+    assert " --serial " in graph.named(later).text("create")
+
+
+def test_a_staged_request_holds_every_word_of_its_command(graph: Graph) -> None:
+    for request, issue in (
+        ("mail-certificate-request", "mail-certificate-issue"),
+        ("mail-web-certificates-request", "mail-web-certificates-issue"),
+    ):
+        words = graph.named(issue).text("create").split()
+        staged = graph.named(request).text("stdin").split()
+        assert set(words[2 : words.index("--serial")]) <= set(staged)
+    issued = graph.named("mail-web-certificates-issue").text("stdin").split()
+    assert set(issued) <= set(graph.named("mail-web-certificates-request").text("stdin").split())
 
 
 def test_another_setting_touches_one_file_and_one_service(graph: Graph) -> None:
@@ -63,8 +95,11 @@ def test_two_runs_of_one_configuration_are_the_same(graph: Graph) -> None:
     }
 
 
-def test_the_helper_is_uploaded_again_to_another_machine(graph: Graph) -> None:
-    assert graph.named("mail-host-helper").inputs["triggers"] == [HOST_KEY, "root"]
+def test_the_helper_travels_with_the_command_that_installs_it(graph: Graph) -> None:
+    install = graph.named("mail-host-install-helper")
+    archive = zipapp()
+    assert install.text("create").startswith(f"python3 - --sha256 {hashlib.sha256(archive).hexdigest()} --serial ")
+    assert install.text("stdin") == installer(archive)
 
 
 def test_a_user_who_is_not_root_uses_sudo(graph: Graph) -> None:
@@ -76,15 +111,25 @@ def test_a_user_who_is_not_root_uses_sudo(graph: Graph) -> None:
         assert "sudo" not in seen.text("create"), seen.name
 
 
-def test_what_starts_something_also_stops_it(graph: Graph) -> None:
-    for seen in graph.of_type("command:remote:Command"):
-        words = seen.text("create").split()
-        if words[1] == "stage":
-            assert seen.text("delete") == f"mailhostctl unstage {words[2]} {words[3]}"
-        if words[1] == "apply":
-            assert seen.text("delete") == f"mailhostctl remove {words[2]}"
+def test_what_undoes_a_change_is_the_staging_s(graph: Graph) -> None:
+    deletes = {seen.name: seen.text("delete") for seen in graph.commands() if seen.text("delete")}
+    services = {seen.text("create").split()[2] for seen in graph.commands() if " apply " in seen.text("create")}
+    assert sorted(deletes.values()) == sorted(
+        [
+            *(f"mailhostctl remove {service}" for service in services),
+            f"mailhostctl retire-certificates --webroot {ACME_CHALLENGES}",
+            "mailhostctl tlsa-withdrawn",
+            "sh -c 'test ! -x /usr/local/sbin/mailhostctl || exec /usr/local/sbin/mailhostctl uninstall'",
+        ]
+    )
+    for name, delete in deletes.items():
+        seen = graph.named(name)
+        # It goes last: a removal that is cut off has dropped what follows it from the state, which then runs again.
+        assert graph.before(seen).isdisjoint(
+            one.urn for one in graph.commands() if one.text("create").startswith(delete.replace(" remove ", " apply "))
+        )
+        if " remove " in delete:
+            apply = graph.named(re.sub("-(files|secrets)$", "-apply", name))
+            assert seen.urn in graph.before(apply)
             # Replaced on request, the new one must not be removed by the old one's delete.
             assert seen.delete_before_replace
-    assert (
-        graph.named("mail-host-install-helper").text("delete") == "mailhostctl uninstall --upload .mailhostctl.upload"
-    )

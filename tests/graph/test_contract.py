@@ -11,7 +11,6 @@ from tests.official import Argument, arguments, class_of
 RESOURCES = {
     "cloudflare:index/dnsRecord:DnsRecord": ("pulumi_cloudflare/dns_record.py", "DnsRecordArgs"),
     "command:remote:Command": ("pulumi_command/remote/command.py", "CommandArgs"),
-    "command:remote:CopyToRemote": ("pulumi_command/remote/copy_to_remote.py", "CopyToRemoteArgs"),
     "tls:index/privateKey:PrivateKey": ("pulumi_tls/private_key.py", "PrivateKeyArgs"),
 }
 PYTHON = {"_builtins.str": str, "_builtins.float": float, "_builtins.int": float, "_builtins.bool": bool}

@@ -83,9 +83,8 @@ class Host:
         assert self.run("stage", service, "files", stdin=bundle(files, mode=mode)) == 0
 
     def apply(self, service: str, files: Mapping[str, str], *, mode: str = "0644", **more: list[str]) -> int:
-        """Stages the files and applies a manifest of them."""
-        self.stage(service, files, mode)
-        return self.run("apply", service, stdin=manifest(files, mode=mode, **more))
+        """Applies the files, under conditions where `more` has some."""
+        return self.run("apply", service, stdin=bundle(files, mode=mode, **more))
 
     def live(self, path: str) -> str | None:
         """Content of a live file, None when there is none."""
@@ -131,16 +130,16 @@ class Host:
         return self.root.joinpath("var/lib/mailhost", *parts)
 
 
-def bundle(files: Mapping[str, str], *, mode: str = "0644") -> str:
-    """The files as the program sends them."""
-    return "".join(
+def bundle(files: Mapping[str, str], *, mode: str = "0644", **conditions: list[str]) -> str:
+    """The files as the program sends them; `conditions`: requires, health."""
+    return "".join(f"{kind} {text}\n" for kind, texts in conditions.items() for text in texts) + "".join(
         "==> {} {} root:root {} {} <==\n{}".format(path, mode, content.count("\n"), _digest(content), content)
         for path, content in files.items()
     )
 
 
 def manifest(files: Mapping[str, str], *, mode: str = "0644", **more: list[str]) -> str:
-    """A manifest as the program writes it."""
+    """The manifest that the host makes of them."""
     entries = {
         path: {"mode": mode, "owner": "root:root", "sha256": _digest(content)} for path, content in files.items()
     }

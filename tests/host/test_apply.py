@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import stat
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailhostctl import durable
-from mailhostctl.manifest import digest, owner_ids
+from mailhostctl.manifest import digest, owner_ids, parse
 from mailhostctl.system import MailhostError
 from tests.host.scratch import Host, bundle, manifest
 
@@ -27,15 +28,29 @@ def test_staging_never_touches_the_live_file(host: Host) -> None:
     assert host.live(MAIN) == "untouched\n"
 
 
-def test_staged_content_is_for_root_only(host: Host) -> None:
-    host.stage("postfix", NEW)
-    kept = [path for path in host.state().rglob("*") if path.is_file()]
-    assert kept
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in kept)
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in host.state().rglob("*") if path.is_dir())
+def test_staging_keeps_nothing_and_has_another_serial_each_time(host: Host, capsys: Capsys) -> None:
+    for _ in range(2):
+        host.stage("postfix", NEW)
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert first != second
+    assert [path for path in host.state().rglob("*") if path.is_file() and path.name != "deployers"] == []
 
 
-def test_apply_makes_the_staged_files_live_and_tells_the_daemon(host: Host, capsys: Capsys) -> None:
+def test_what_another_command_takes_is_staged_as_it_is(host: Host, capsys: Capsys) -> None:
+    assert host.run("stage", "packages", "names", stdin="postfix\n") == 0
+    assert host.run("stage", "certificate", "request", stdin="mail.example.org\n") == 0
+    assert len(set(capsys.readouterr().out.split())) == 2
+
+
+def test_a_serial_changes_nothing_on_the_host(host: Host) -> None:
+    host.apply("postfix", OLD)
+    host.calls()
+    assert host.run("apply", "postfix", "--serial", "5e71a1", stdin=bundle(OLD)) == 0
+    assert host.calls("systemctl re") == []
+
+
+def test_apply_makes_the_files_live_and_tells_the_daemon(host: Host, capsys: Capsys) -> None:
     assert host.apply("postfix", OLD, mode="0640") == 0
     assert capsys.readouterr().out == digest(manifest(OLD, mode="0640").encode()) + "\n"
     assert {path: host.live(path) for path in OLD} == OLD
@@ -311,39 +326,29 @@ def test_a_required_file_that_is_missing_stops_before_any_change(host: Host, cap
     assert host.apply("postfix", OLD, requires=["/etc/letsencrypt/live/x/fullchain.pem"]) == 0
 
 
-def test_what_was_staged_must_be_what_the_manifest_says(host: Host, capsys: Capsys) -> None:
-    assert host.run("apply", "postfix", stdin=manifest(OLD)) == 1
-    assert "nothing is staged" in capsys.readouterr().err
-    host.stage("postfix", OLD)
-    assert host.run("apply", "postfix", stdin=manifest(NEW)) == 1
-    assert "is not the one in the manifest" in capsys.readouterr().err
-    assert host.run("apply", "postfix", stdin=manifest(OLD, mode="0600")) == 1
-    assert "was staged as 0644 root:root" in capsys.readouterr().err
-    assert host.run("unstage", "postfix", "files") == 0
-    assert host.run("unstage", "postfix", "files") == 0
-    assert host.run("apply", "postfix", stdin=manifest(OLD)) == 1
-    assert host.live(MAIN) is None
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("myhostname = x\n", "files: line 1 should name a file"),
-        (f"{bundle(OLD)}one line more\n", "files: line 5 should name a file"),
-        (bundle(OLD).replace("old", "new"), f"{MAIN} is not what was sent"),
-        (bundle(OLD)[:-2], f"{USERS} is not what was sent"),
+        ("myhostname = x\n", "line 1 on stdin should name a file"),
+        (f"{bundle(OLD)}one line more\n", "line 5 on stdin should name a file"),
+        (bundle(OLD).replace("old", "new"), f"{MAIN}: did not arrive whole"),
+        (bundle(OLD)[:-2], f"{USERS}: did not arrive whole"),
         (bundle(OLD).replace(MAIN, "/etc/../x"), "must be absolute"),
         (bundle(OLD, mode="644"), "mode '644'"),
         (bundle(OLD).replace("root:root", "root"), "owner 'root'"),
+        (bundle(OLD) + bundle(OLD), f"{MAIN}: sent twice"),
+        (bundle(OLD, requires=["/etc/../x"]), "must be absolute"),
+        (bundle(OLD, helth=["unit x"]), "line 1 on stdin should name a file"),
     ],
 )
+@pytest.mark.parametrize("command", [["stage", "postfix", "files"], ["apply", "postfix"]])
 def test_files_that_did_not_come_whole_are_refused_in_words(
-    host: Host, capsys: Capsys, text: str, message: str
+    host: Host, capsys: Capsys, command: list[str], text: str, message: str
 ) -> None:
-    host.stage("postfix", NEW)
-    assert host.run("stage", "postfix", "files", stdin=text) == 1
+    host.apply("postfix", NEW)
+    assert host.run(*command, stdin=text) == 1
     assert message in capsys.readouterr().err
-    assert host.run("apply", "postfix", stdin=manifest(NEW)) == 0
+    assert {path: host.live(path) for path in NEW} == NEW
 
 
 def test_files_of_any_content_come_whole(host: Host) -> None:
@@ -368,9 +373,9 @@ def test_files_of_any_content_come_whole(host: Host) -> None:
         ('{"files": {}, "health": "tcp 25"}', "list of texts"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused_in_words(host: Host, capsys: Capsys, text: str, message: str) -> None:
-    assert host.run("apply", "postfix", stdin=text) == 1
-    assert message in capsys.readouterr().err
+def test_a_manifest_that_is_none_is_refused_in_words(text: str, message: str) -> None:
+    with pytest.raises(MailhostError, match=re.escape(message)):
+        parse(text)
 
 
 def test_when_told_to_stop_it_turns_back(host: Host) -> None:
@@ -406,12 +411,10 @@ def test_a_file_whose_owner_does_not_exist_is_named() -> None:
 
 def test_status_tells_the_state_of_each_service(host: Host, capsys: Capsys) -> None:
     host.apply("postfix", OLD)
-    host.stage("accounts", {"/etc/dovecot/users": "x\n"})
     host.write(MAIN, "by hand\n")
     capsys.readouterr()
     assert host.run("status") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "accounts: not applied",
         "postfix: generation 1, files changed by hand, active",
     ]
 
@@ -419,7 +422,6 @@ def test_status_tells_the_state_of_each_service(host: Host, capsys: Capsys) -> N
 def test_what_left_the_program_is_no_service_any_more(host: Host, capsys: Capsys) -> None:
     host.apply("postfix", OLD)
     assert host.run("remove", "postfix") == 0
-    assert host.run("unstage", "postfix", "files") == 0
     capsys.readouterr()
     assert host.run("status") == 0
     assert capsys.readouterr().out == ""

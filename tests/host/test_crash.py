@@ -12,7 +12,7 @@ import pytest
 from mailhostctl import generations
 from mailhostctl.paths import Root
 from tests.host import crashes
-from tests.host.scratch import Host, bundle, manifest
+from tests.host.scratch import Host, bundle
 
 MAIN = "/etc/postfix/main.cf"
 MASTER = "/etc/postfix/master.cf"
@@ -88,7 +88,6 @@ def stage(host: Host, scratch: Path, request: pytest.FixtureRequest) -> Stage:
     if request.param == "second apply":
         assert host.apply("postfix", OLD) == 0
         origin = OLD
-    host.stage("postfix", NEW)
     return Stage(host, scratch, origin)
 
 
@@ -107,16 +106,16 @@ def _deaths(stage: Stage, argv: list[str], stdin: str = "", *, stride: int = 1) 
 
 def test_apply_may_die_at_any_step(stage: Stage) -> None:
     steps = 0
-    for step in _deaths(stage, APPLY, manifest(NEW)):
+    for step in _deaths(stage, APPLY, bundle(NEW)):
         steps = step
         stage.assert_nothing_torn(f"dead at step {step}")
-        crashes.run(stage.host, APPLY, manifest(NEW))
+        crashes.run(stage.host, APPLY, bundle(NEW))
         stage.assert_new(f"repeated after death at step {step}")
     assert steps > 80
 
 
 def test_remove_may_die_at_any_step(stage: Stage) -> None:
-    crashes.run(stage.host, APPLY, manifest(NEW))
+    crashes.run(stage.host, APPLY, bundle(NEW))
     stage = Stage(stage.host, stage.host.root.parent / "applied", stage.origin)
     for step in _deaths(stage, REMOVE, stride=2):
         crashes.run(stage.host, REMOVE)
@@ -124,41 +123,37 @@ def test_remove_may_die_at_any_step(stage: Stage) -> None:
 
 
 def test_remove_instead_of_a_second_try(stage: Stage) -> None:
-    for step in _deaths(stage, APPLY, manifest(NEW), stride=5):
+    for step in _deaths(stage, APPLY, bundle(NEW), stride=5):
         crashes.run(stage.host, REMOVE)
         stage.assert_before(f"removed after death at step {step}")
 
 
+def test_the_former_files_again_after_death_at_any_step(stage: Stage) -> None:
+    if stage.origin == BEFORE:
+        return  # the change of mind is then a removal, as above
+    for step in _deaths(stage, APPLY, bundle(NEW), stride=3):
+        crashes.run(stage.host, APPLY, bundle(OLD))
+        assert {path: stage.host.live(path) for path in PATHS if stage.host.live(path)} == OLD, f"death at step {step}"
+        assert stage.host.running == OLD[MAIN], f"death at step {step}"
+
+
 def test_recovery_may_die_too(stage: Stage) -> None:
-    world = crashes.run(stage.host, APPLY, manifest(NEW))
+    world = crashes.run(stage.host, APPLY, bundle(NEW))
     assert world is not None
     chance = random.Random(20261122)  # noqa: S311 -- nothing secret
     for _ in range(40):
         first, second = chance.randint(1, world.steps), chance.randint(1, world.steps)
         stage.reset()
-        crashes.run(stage.host, APPLY, manifest(NEW), die_at=first)
-        crashes.run(stage.host, APPLY, manifest(NEW), die_at=second)
+        crashes.run(stage.host, APPLY, bundle(NEW), die_at=first)
+        crashes.run(stage.host, APPLY, bundle(NEW), die_at=second)
         stage.assert_nothing_torn(f"dead at steps {first} and {second}")
-        crashes.run(stage.host, APPLY, manifest(NEW))
+        crashes.run(stage.host, APPLY, bundle(NEW))
         stage.assert_new(f"repeated after death at steps {first} and {second}")
-
-
-def test_staging_may_die_at_any_step(host: Host, scratch: Path) -> None:
-    host.write(MAIN, BEFORE[MAIN])
-    host.stage("postfix", OLD)
-    stage = Stage(host, scratch, BEFORE)
-    argv = ["stage", "postfix", "files"]
-    for step in _deaths(stage, argv, bundle(NEW)):
-        applied = host.run("apply", "postfix", stdin=manifest(OLD)) == 0
-        assert host.live(MAIN) == (OLD if applied else BEFORE)[MAIN], f"step {step}"
-        crashes.run(host, argv, bundle(NEW))
-        crashes.run(host, APPLY, manifest(NEW))
-        assert host.live(MAIN) == NEW[MAIN], f"step {step}"
 
 
 def test_each_step_is_on_disk_before_the_next_relies_on_it(stage: Stage) -> None:
     """Replays the trace of one apply: at each milestone no written file and no new name is still unsynced."""
-    world = crashes.run(stage.host, APPLY, manifest(NEW))
+    world = crashes.run(stage.host, APPLY, bundle(NEW))
     assert world is not None
     unsynced: set[str] = set()
     milestones = []

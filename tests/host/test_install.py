@@ -48,8 +48,7 @@ def test_another_source_is_other_bytes(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def upload(host: Host) -> Path:
-    file = host.root / "root/.mailhostctl.upload"
-    file.parent.mkdir()
+    file = host.root / "mailhostctl.pyz"
     file.write_bytes(build.zipapp())
     return file
 
@@ -62,7 +61,6 @@ def test_the_upload_takes_its_place_and_runs(host: Host, upload: Path) -> None:
     digest = sha256(upload.read_bytes()).hexdigest()
     done = _run(sys.executable, "-I", upload, "install", "--sha256", digest)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{digest}\n", "")
-    assert upload.exists()
     program = host.root / PROGRAM[1:]
     assert os.access(program, os.X_OK)
     assert program.read_bytes().startswith(b"#!/usr/bin/python3 -I\n")
@@ -70,6 +68,22 @@ def test_the_upload_takes_its_place_and_runs(host: Host, upload: Path) -> None:
     assert (again.returncode, again.stdout) == (0, f"{digest}\n")
     help_text = _run(sys.executable, "-I", program, "--help").stdout
     assert "wait until every authoritative name server answers" in help_text
+
+
+def test_the_installer_carries_the_program_and_runs_it(host: Host) -> None:
+    archive = build.zipapp()
+    digest = sha256(archive).hexdigest()
+    for serial in ("5e71a1", "5e71a2"):
+        done = _run(*(sys.executable, "-", "--sha256", digest, "--serial", serial), stdin=build.installer(archive))
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"{digest}\n", "")
+    assert _run(host.root / PROGRAM[1:], "--help").returncode == 0
+
+
+def test_an_installer_that_did_not_arrive_whole_installs_nothing(host: Host) -> None:
+    archive = build.zipapp()
+    done = _run(*(sys.executable, "-", "--sha256", sha256(archive).hexdigest()), stdin=build.installer(archive)[:-2000])
+    assert done.returncode != 0
+    assert host.live(PROGRAM) is None
 
 
 def test_what_is_installed_is_compiled_and_another_python_takes_the_sources(host: Host, upload: Path) -> None:
@@ -87,9 +101,8 @@ def test_a_damaged_upload_is_refused_and_the_old_program_stays(host: Host, uploa
     old = host.write(PROGRAM, "the old one")
     done = _run(sys.executable, "-I", upload, "install", "--sha256", "0" * 64)
     assert done.returncode == 1
-    assert f"expected {'0' * 64}; upload it again" in done.stderr
+    assert f"expected {'0' * 64}; run the command again" in done.stderr
     assert old.read_text() == "the old one"
-    assert upload.exists()
 
 
 def test_wrong_usage_is_exit_code_two(upload: Path) -> None:
@@ -104,9 +117,7 @@ def test_it_does_not_go_while_a_service_is_applied(host: Host, capsys: Capsys) -
     assert host.run("uninstall") == 1
     assert "mailhostctl remove postfix" in capsys.readouterr().err
     host.run("remove", "postfix")
-    upload = host.write("/root/.mailhostctl.upload", "")
     for _ in range(2):
-        assert host.run("uninstall", "--upload", str(upload)) == 0
-    assert not upload.exists()
+        assert host.run("uninstall") == 0
     assert not host.state().exists()
     assert host.live(PROGRAM) is host.live(MAIN_CF) is None

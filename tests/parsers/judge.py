@@ -18,8 +18,8 @@ from typing import Final
 from host.build import zipapp
 from lab import machines
 from lab.addresses import Machine
+from model.bundle import bundle
 from model.files import ConfigFile
-from model.manifest import bundle, manifest
 
 _PROGRAM: Final = "/usr/local/sbin/mailhostctl"
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -84,11 +84,8 @@ class Judge:
         assert done.returncode == 0, done.stderr
 
     def judge(self, service: str, files: Iterable[ConfigFile], **environment: str) -> Verdict:
-        """Stage and apply the files of a service as the program would, without health probes."""
-        files = tuple(files)
-        staged = self._call("stage", service, "files", content=bundle(files))
-        assert staged.returncode == 0, staged.stderr
-        done = self._call("apply", service, content=manifest(files), environment=environment)
+        """Apply the files of a service as the program would, without health probes."""
+        done = self._call("apply", service, content=bundle(files), environment=environment)
         ours = ["-path", f"{self.root}/var/lib/mailhost", "-prune", "-o", "-type", "f", "-print"]
         found = machines.execute(self.machine.name, ["find", self.root, *ours]).stdout.split()
         live = frozenset(path.removeprefix(self.root) for path in found)

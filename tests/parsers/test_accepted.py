@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.manifest import bundle
+from model.bundle import bundle
 from tests.golden.cases import CASES
 from tests.parsers.judge import Judge, Verdict
 from tests.parsers.samples import SERVICES, settings

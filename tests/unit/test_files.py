@@ -1,6 +1,4 @@
-"""Files and the manifest that names them."""
-
-import json
+"""Files and the text in which they travel."""
 
 import jinja2
 import pytest
@@ -8,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhostctl import staging
+from model.bundle import bundle
 from model.files import ConfigFile, render
-from model.manifest import bundle, manifest
 
 
 @pytest.mark.parametrize(
@@ -43,26 +41,19 @@ files = st.dictionaries(names, st.text(max_size=20)).map(
 
 
 @given(files=files, data=st.data())
-def test_the_manifest_is_the_same_for_the_same_files_in_any_order(files: list[ConfigFile], data: st.DataObject) -> None:
-    text = manifest(files, ["unit x"], ["/b", "/a"])
-    assert manifest(data.draw(st.permutations(files)), ["unit x"], ["/a", "/b"]) == text
-    document = json.loads(text)
-    assert {path: entry["sha256"] for path, entry in document["files"].items()} == {f.path: f.sha256 for f in files}
-    assert text.endswith("}\n")
-
-
-@given(files=files, data=st.data())
-def test_the_host_reads_the_files_that_were_sent(files: list[ConfigFile], data: st.DataObject) -> None:
-    text = bundle(files)
-    assert bundle(data.draw(st.permutations(files))) == text
-    assert staging.read("files", text.encode()) == {f.path: ("0644 root:root", f.content.encode()) for f in files}
-
-
-def test_the_order_of_probes_is_kept() -> None:
-    assert json.loads(manifest([], ["unit b", "tcp 1 a"]))["health"] == ["unit b", "tcp 1 a"]
+def test_the_host_reads_what_was_sent_whatever_its_order(files: list[ConfigFile], data: st.DataObject) -> None:
+    text = bundle(files, ["unit b", "tcp 1 a"], ["/b", "/a"])
+    assert bundle(data.draw(st.permutations(files)), ["unit b", "tcp 1 a"], ["/a", "/b"]) == text
+    manifest, contents = staging.read(text.encode())
+    assert contents == {file.path: file.content.encode() for file in files}
+    assert {path: (entry.mode, entry.owner, entry.sha256) for path, entry in manifest.files.items()} == {
+        file.path: (0o644, "root:root", file.sha256) for file in files
+    }
+    assert manifest.health == ("unit b", "tcp 1 a")
+    assert manifest.requires == ("/a", "/b")
 
 
 def test_one_path_twice_is_an_error() -> None:
     file = ConfigFile(path="/etc/x", content="")
     with pytest.raises(ValueError, match="listed twice"):
-        manifest([file, file])
+        bundle([file, file])
