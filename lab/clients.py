@@ -194,7 +194,7 @@ def _retrieve(client: poplib.POP3, number: int) -> EmailMessage:
 
 
 def wait_for(look: Callable[[], _Found | None], what: str, *, seconds: float = 30) -> _Found:
-    """Look until something is found.
+    """Call `look` until its answer is true, and return that answer. None, False, 0 and empty values are "not yet".
 
     Raises:
         TimeoutError: Nothing came in time; names what was waited for.
@@ -202,7 +202,7 @@ def wait_for(look: Callable[[], _Found | None], what: str, *, seconds: float = 3
     deadline = time.monotonic() + seconds
     while True:
         found = look()
-        if found is not None:
+        if found:
             return found
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} did not come within {seconds:.0f} s")

@@ -6,11 +6,13 @@ sections have ended, also those of other processes, and they wait until the faul
 
 import fcntl
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from lab import cloudflare, dns, network, paths
+from lab import cloudflare, dns, machines, network, paths
 from lab.addresses import ACME_PORT, Machine
+from lab.errors import LabError
 
 _held = 0
 """How many sections of this process hold the lock: only the outermost takes it."""
@@ -103,3 +105,19 @@ def certificate_authority_away(machine: Machine) -> Iterator[None]:
         yield
     finally:
         network.admit(machine.ipv4, ACME_PORT)
+
+
+@contextmanager
+def lock_held(machine: Machine, path: str) -> Iterator[None]:
+    """Another process on the machine holds flock(2) on a file: whatever needs that lock waits until the context ends.
+
+    Only that machine feels it.
+    """
+    command = machines.command(machine.name, ["flock", path, "sh", "-c", "echo held; cat"])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            if holder.stdout is None or holder.stdout.readline() != "held\n":
+                raise LabError(f"{machine.name}: {path} cannot be locked")
+            yield
+        finally:
+            holder.communicate(timeout=10)

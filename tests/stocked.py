@@ -27,7 +27,7 @@ def _install(machine: Machine, names: tuple[str, ...]) -> None:
     # Nothing starts at an installation by mailhostctl, but at the boot of the next machine all of it would.
     machines.run(machine.name, ["systemctl", "disable", "--quiet", *sorted(_enabled(machine) - before)])
     compiling = ["systemctl", "is-active", "mailhost-suffixes"]
-    wait_for(lambda: machines.execute(machine.name, compiling).returncode or None, "rspamd's suffixes", seconds=120)
+    wait_for(lambda: machines.execute(machine.name, compiling).returncode, "rspamd's suffixes", seconds=120)
 
 
 def _enabled(machine: Machine) -> set[str]:

@@ -28,6 +28,7 @@ LIVES: Final = (
         "test_accounts",
         "test_transport",
         "test_changes",
+        "test_reverts",
     ),
     (
         "test_client_setup",
@@ -126,6 +127,12 @@ class Host:
             yield
         finally:
             self.run("systemctl", "start", unit)
+
+    def damaged(self) -> list[str]:
+        """Return what mailhostctl says of each service whose files are not as applied, or which does not run."""
+        lines = self.run("mailhostctl", "status").splitlines()
+        assert len(lines) > 10
+        return [line for line in lines if not line.endswith("files intact, active")]
 
     def ssh_connections(self) -> int:
         """Count the SSH logins so far, at sshd."""

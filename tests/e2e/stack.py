@@ -32,6 +32,8 @@ PROGRAM = (
     "toolchain",
 )
 _TIMEOUT_SECONDS = 400
+_CHANGING = frozenset({"destroy", "import", "refresh", "up"})
+"""Commands after which host or state may differ from what the last update made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +77,8 @@ class Stack:
     machine: Machine
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
-    applied: str = ""
-    """The settings of the last update that passed."""
+    applied: str | None = None
+    """The settings that the host has: None from the start of an update until it passes, and after one that failed."""
 
     @property
     def name(self) -> str:
@@ -158,6 +160,19 @@ class Stack:
         finally:
             self.restore(before)
 
+    @contextmanager
+    def extended(self, file: str, text: str) -> Iterator[None]:
+        """Have more text at the end of a file of the program, until the context ends; `settle` goes back then."""
+        path = self.folder / file
+        before = path.read_text()
+        path.write_text(before + text)
+        self.applied = None
+        try:
+            yield
+        finally:
+            path.write_text(before)
+            self.applied = None
+
     def settle(self) -> None:
         """Apply the settings, unless the last update did."""
         if self.applied != self.settings():
@@ -177,6 +192,8 @@ class Stack:
 
     def pulumi(self, *arguments: str, stack: bool = False, stdin: str = "", **variables: str) -> Run:
         """Run the pulumi command without a terminal."""
+        if arguments[0] in _CHANGING:
+            self.applied = None
         command = ["pulumi", *arguments, "--non-interactive", *(("--stack", self.name) if stack else ())]
         return self._run(command, stdin, **variables)
 
@@ -194,16 +211,17 @@ class Stack:
         )
         return Run(code=done.returncode, output=done.stdout)
 
-    def up(self, **variables: str) -> Run:
+    def up(self, *arguments: str, **variables: str) -> Run:
         """Run `pulumi up`."""
         settings = self.settings()
-        run = self.pulumi("up", "--yes", "--skip-preview", stack=True, **variables)
+        run = self.pulumi("up", "--yes", "--skip-preview", *arguments, stack=True, **variables)
         if run.code == 0:
             self.applied = settings
         return run
 
     def start_up(self) -> "subprocess.Popen[str]":
         """Run `pulumi up` beside the test, which looks at the machine meanwhile."""
+        self.applied = None
         return subprocess.Popen(
             ["pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", self.name],
             cwd=self.folder,
@@ -217,11 +235,13 @@ class Stack:
     def cut_off(self, running: "subprocess.Popen[str]", reached: Callable[[], object], what: str) -> None:
         """Kill the engine of an update in its middle: as soon as `reached` says so."""
         try:
-            wait_for(lambda: reached() or None, what, seconds=90)
+            wait_for(lambda: running.poll() is not None or reached(), what, seconds=90)
+            underway = running.poll() is None
         finally:
             running.kill()
-            running.communicate(timeout=60)
+            output, _ = running.communicate(timeout=60)
             self.pulumi("cancel", "--yes", stack=True)
+        assert underway, f"the update ended before it was cut off: {output}"
 
     def preview(self, *arguments: str, **variables: str) -> Run:
         """Run `pulumi preview`."""

@@ -84,11 +84,11 @@ def _guess(kind: str, server: str, address: str, *, times: int = ATTEMPTS) -> No
 def _guess_until(shows: Callable[[], bool], guess: Callable[[], object], what: str) -> None:
     """Try again: Postfix may lose a login that waits behind others for Dovecot's penalty, and that is no failure."""
 
-    def look() -> bool | None:
+    def look() -> bool:
         guess()
         with suppress(TimeoutError):
-            return wait_for(lambda: shows() or None, what, seconds=5)
-        return None
+            return wait_for(shows, what, seconds=5)
+        return False
 
     wait_for(look, what, seconds=90)
 
@@ -118,7 +118,7 @@ def test_who_guesses_at_one_door_is_shut_out_of_all(host: Host, kind: str, jail:
         f"the ban of {guesser}",
     )
     # fail2ban lists an address before it tells nftables.
-    wait_for(lambda: set(_open_doors(server).values()) == {"closed"} or None, "the doors to close")
+    wait_for(lambda: set(_open_doors(server).values()) == {"closed"}, "the doors to close")
     # Only that address: its owner's mail goes on.
     submit(alice, compose(alice.address, alice.address, "after the ban"), port=SUBMISSIONS)
     imap_messages(alice)
@@ -131,7 +131,7 @@ def test_fewer_failures_than_allowed_are_forgiven(host: Host) -> None:
     before = _found(host, "dovecot", OUTSIDE.ipv4)
     _guess("imap", host.machine.ipv4, account(host.machine, "alice").address, times=ATTEMPTS - 2)
     failures = before + ATTEMPTS - 2
-    wait_for(lambda: _found(host, "dovecot", OUTSIDE.ipv4) == failures or None, "the count of the failures")
+    wait_for(lambda: _found(host, "dovecot", OUTSIDE.ipv4) == failures, "the count of the failures")
     assert OUTSIDE.ipv4 not in _banned(host, "dovecot")
 
 

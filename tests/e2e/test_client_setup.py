@@ -211,7 +211,7 @@ def test_the_page_in_a_browser_shows_the_settings_and_gives_the_profile(host_of_
 
 def _downloaded(chrome: Chrome) -> bytes | None:
     """Return the profile once it is whole: until then Chrome holds its name with an empty file."""
-    return next((file.read_bytes() or None for file in downloads(chrome).glob("*.mobileconfig")), None)
+    return next((file.read_bytes() for file in downloads(chrome).glob("*.mobileconfig")), None)
 
 
 def _log(chrome: Chrome, kind: str) -> list[dict[str, str]]:

@@ -233,7 +233,7 @@ with file.open("r+b") as opened:  # its name is its inode
 def test_a_mail_that_waits_for_hours(host: Host) -> None:
     with outgoing_mail(host, "REJECT", "--reject-with", "tcp-reset"):
         host.run("sendmail", outside.CAROL, content="Subject: it waits\n\nfor hours\n")
-        wait_for(lambda: "refused" in host.run("postqueue", "-j") or None, "a mail that has to wait")
+        wait_for(lambda: "refused" in host.run("postqueue", "-j"), "a mail that has to wait")
     try:
         host.run("python3", "-c", _AGE)
         seen = look(host).not_well()

@@ -79,7 +79,7 @@ def test_a_zone_that_is_not_signed(host: Host) -> None:
 
 def believed(host: Host, state: str) -> None:
     """Wait until the resolver has forgotten what it had proved before."""
-    wait_for(lambda: dns.validated(host.machine.domain) == state or None, f"a zone that is {state}")
+    wait_for(lambda: dns.validated(host.machine.domain) == state, f"a zone that is {state}")
 
 
 def test_a_caa_record_for_another_authority(host: Host) -> None:

@@ -127,10 +127,10 @@ def test_a_filter_broken_on_disk_loses_no_mail_and_its_user_is_told_once(host: H
         for number in range(3):
             hand_in(host, bob, f"{mark} {number}")
         assert {f"{mark} {number}" for number in range(3)} <= set(subjects(bob, "INBOX"))
-        wait_for(lambda: subjects(bob, "INBOX").count(about) > before or None, "the message about the filter")
+        wait_for(lambda: subjects(bob, "INBOX").count(about) > before, "the message about the filter")
         hand_in(host, bob, f"{mark} later")
         reports = "/run/mailhost-filter-errors"
-        wait_for(lambda: host.run("ls", reports) == "" or None, "the end of the second report")
+        wait_for(lambda: host.run("ls", reports) == "", "the end of the second report")
         assert f"{mark} later" in subjects(bob, "INBOX")
         assert subjects(bob, "INBOX").count(about) == before + 1
     finally:
@@ -178,9 +178,9 @@ def test_moving_mail_into_or_out_of_junk_teaches_rspamd(host: Host) -> None:
     bob = account(host.machine, "bob")
     about, before = junk(host, bob), learned(host)
     move(bob, about, "Junk", "INBOX")
-    assert wait_for(lambda: learned(host) - before or None, "the mail learned as ham") == 1
+    assert wait_for(lambda: learned(host) - before, "the mail learned as ham") == 1
     move(bob, about, "INBOX", "Junk")
-    assert wait_for(lambda: learned(host) - before - 1 or None, "the mail learned as spam") == 1
+    assert wait_for(lambda: learned(host) - before - 1, "the mail learned as spam") == 1
 
 
 def test_throwing_spam_away_teaches_nothing(host: Host) -> None:

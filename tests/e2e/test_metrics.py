@@ -97,7 +97,7 @@ def test_a_mail_raises_the_counters(host: Host) -> None:
     delivered = figures(page(host, "dovecot"))["dovecot_mail_delivery_total"]
     submit(alice, compose(alice.address, alice.address, about), port=constants.SUBMISSIONS)
     imap_arrival(alice, about)
-    wait_for(lambda: all(now > then for now, then in zip(counted(), before, strict=True)) or None, "Postfix' counters")
+    wait_for(lambda: all(now > then for now, then in zip(counted(), before, strict=True)), "Postfix' counters")
     assert figures(page(host, "dovecot"))["dovecot_mail_delivery_total"] > delivered
 
 
@@ -127,7 +127,7 @@ def test_there_is_only_one_page(host: Host) -> None:
 def test_nothing_of_the_page_stays_in_memory(host: Host) -> None:
     page(host, "mailhost")
     ended = "the end of the process"
-    wait_for(lambda: "mailhostctl metrics" not in host.run("ps", "-eo", "args") or None, ended, seconds=5)
+    wait_for(lambda: "mailhostctl metrics" not in host.run("ps", "-eo", "args"), ended, seconds=5)
 
 
 def test_dashboard_and_rules_only_name_what_a_host_has(host: Host) -> None:
@@ -140,14 +140,14 @@ def test_dashboard_and_rules_only_name_what_a_host_has(host: Host) -> None:
 def test_the_log_holds_mail_only_and_is_turned_over(host: Host) -> None:
     host.run("logger", "-p", "user.notice", "not mail")
     host.run("logger", "-p", "mail.info", "-t", "postfix/test", "is mail")
-    wait_for(lambda: "is mail" in host.run("cat", "/var/log/mailhost.log") or None, "the line")
+    wait_for(lambda: "is mail" in host.run("cat", "/var/log/mailhost.log"), "the line")
     assert "not mail" not in host.run("cat", "/var/log/mailhost.log")
     assert not re.search(r"\b(?:syslog|user\.log|auth\.log|mail\.log)\b", host.run("ls", "/var/log"))
     host.run("logrotate", "--force", "/etc/logrotate.d/mailhost")
     assert "is mail" in host.run("cat", "/var/log/mailhost.log.1")
     # The exporter was restarted.
     port = str(constants.POSTFIX_METRICS)
-    wait_for(lambda: host.run("ss", "-Hltn", f"sport = :{port}") or None, "the exporter's port")
+    wait_for(lambda: host.run("ss", "-Hltn", f"sport = :{port}"), "the exporter's port")
     test_a_mail_raises_the_counters(host)
 
 

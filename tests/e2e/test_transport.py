@@ -63,7 +63,7 @@ def world(host: Host, *sets: dict[str, Any]) -> Iterator[None]:
     words = [word for entry in sets for word in (entry["name"].rstrip("."), entry["type"])]
     look_up = ["python3", "-c", _LOOK_UP, *words]
     with dns.served(OUTSIDE.domain, *sets):
-        wait_for(lambda: machines.execute(host.machine.name, look_up).returncode == 0 or None, "the records outside")
+        wait_for(lambda: machines.execute(host.machine.name, look_up).returncode == 0, "the records outside")
         yield
 
 
@@ -117,13 +117,13 @@ def arrives(host: Host, about: str) -> None:
 def waits(host: Host, about: str, domain: str, reason: str) -> None:
     """Wait until a mail was tried in vain for this reason, among others; it must not have arrived."""
 
-    def look() -> bool | None:
+    def look() -> bool:
         for line in host.run("postqueue", "-j").splitlines():
             (recipient,) = json.loads(line)["recipients"]
             if recipient["address"].endswith(f"@{domain}") and reason in recipient.get("delay_reason", ""):
                 return True
         host.run("postqueue", "-f")
-        return None
+        return False
 
     wait_for(look, f"{reason!r} as the reason why {about} waits")
     assert outside.message(about) is None
@@ -260,7 +260,7 @@ def flow(host: Host) -> Iterator[Callable[[], Flow]]:
 
     machines.run(OUTSIDE.name, ["systemd-run", "--quiet", f"--unit={unit}", "sh", "-c", loop, "sh", letter])
     try:
-        wait_for(lambda: seen().verified or None, "the first mail of the flow")
+        wait_for(lambda: seen().verified, "the first mail of the flow")
         yield seen
     finally:
         machines.run(OUTSIDE.name, ["systemctl", "stop", unit])
@@ -307,8 +307,8 @@ def test_a_key_is_published_before_it_is_used_and_no_mail_notices(host: Host) ->
         assert following in published(host)
         assert first not in published(host)
         sent = seen().sent
-        wait_for(lambda: seen().sent > sent + 5 or None, "more mail of the flow")
-        wait_for(lambda: seen().verified >= renewed.verified + 10 or None, "more proved connections")
+        wait_for(lambda: seen().sent > sent + 5, "more mail of the flow")
+        wait_for(lambda: seen().verified >= renewed.verified + 10, "more proved connections")
         exchanged = seen()
     assert exchanged.troubles == []
     assert renewed.verified >= 3

@@ -118,7 +118,7 @@ def test_records_that_a_killed_update_could_not_note_are_made_anew(host: Host, z
     host.stack.configure({"domains": {zone: {}}})
     with faults.publication_held(zone):
         running = host.stack.start_up()
-        wait_for(lambda: "mailhostctl wait-dns" in host.run("ps", "-eo", "args") or None, "the wait for DNS")
+        wait_for(lambda: "mailhostctl wait-dns" in host.run("ps", "-eo", "args"), "the wait for DNS")
     # The records so far were answered for; MX and SRV, which come after the wait, are not.
     with faults.answers_held(zone):
         host.stack.cut_off(running, lambda: {kind for kind, *_ in records(zone)} >= {"MX", "SRV"}, "the last records")

@@ -77,7 +77,7 @@ def test_publication_is_held() -> None:
         assert "held.trixie.example" in {record["name"] for record in cloudflare.records("trixie.example")}
         assert values(ask(NS1_4, "held.trixie.example", "TXT"), "TXT") == []
     try:
-        wait_for(lambda: values(ask(NS1_4, "held.trixie.example", "TXT"), "TXT") or None, "the held record")
+        wait_for(lambda: values(ask(NS1_4, "held.trixie.example", "TXT"), "TXT"), "the held record")
     finally:
         cloudflare.request("DELETE", f"{records}/{made['id']}")
     assert values(ask(NS1_4, "held.trixie.example", "TXT"), "TXT") == []

@@ -107,7 +107,7 @@ def test_a_machine_gets_a_certificate_for_its_name(guest: Machine, tmp_path: Pat
     serve = [sys.executable, "-m", "http.server", "80", "--bind", guest.ipv4, "--directory", str(tmp_path)]
     with subprocess.Popen(machines.network_command(guest.name, serve), stderr=subprocess.DEVNULL) as server:
         try:
-            wait_for(lambda: processes.listening(guest.ipv4, 80) or None, "the web server")
+            wait_for(lambda: processes.listening(guest.ipv4, 80), "the web server")
             chain = x509.load_pem_x509_certificates(issue(Client(), tmp_path))
         finally:
             server.terminate()
