@@ -68,7 +68,7 @@ class Api:
                 # The real API never refuses; here it means that nobody started it, and waiting would not.
                 raise Failure(f'{method} "{url}": connection refused; is the lab up?') from None
             except (OSError, http.client.HTTPException) as error:
-                problem = f'{method} "{url}": {error or type(error).__name__}'
+                problem = f'{method} "{url}": {str(error) or type(error).__name__}'
             else:
                 if response.status < 400:  # noqa: PLR2004
                     return _decoded(text, problem=f'{method} "{url}"')

@@ -90,8 +90,10 @@ class Graph:
         return found[0]
 
     def of_type(self, token: str) -> list[Seen]:
-        """Return the resources of one type in order of registration."""
-        return [seen for seen in self.resources.values() if seen.type == token]
+        """Return the resources of one type in order of registration; there must be some."""
+        found = [seen for seen in self.resources.values() if seen.type == token]
+        assert found, token
+        return found
 
     def before(self, seen: Seen) -> frozenset[str]:
         """Return the URNs of everything that must be done before `seen`, transitively, parents' conditions included."""
@@ -130,11 +132,11 @@ class Graph:
                 }
         return files
 
-    def commands(self) -> Iterator[Seen]:
-        """Yield everything that opens an SSH connection."""
-        for seen in self.resources.values():
-            if seen.type.startswith("command:remote:"):
-                yield seen
+    def commands(self) -> list[Seen]:
+        """Return everything that opens an SSH connection; there must be something."""
+        found = [seen for seen in self.resources.values() if seen.type.startswith("command:remote:")]
+        assert found
+        return found
 
 
 @dataclass

@@ -45,6 +45,7 @@ def test_no_file_names_a_path_of_somebodys_machine(files: list[Path]) -> None:
 def test_every_secret_of_a_stack_file_is_encrypted(files: list[Path]) -> None:
     found = re.compile(r"BEGIN [A-Z ]*PRIVATE KEY|\$argon2id\$|\$2y\$")
     stacks = [file for file in files if re.fullmatch(r"Pulumi\..+\.yaml", file.name)]
+    assert stacks
     assert [place for place, line in _lines(stacks) if found.search(line)] == []
 
 

@@ -30,7 +30,7 @@ def test_help_lists_every_command_and_nothing_else() -> None:
 
 
 def test_every_command_has_a_recipe() -> None:
-    assert all(_make("--dry-run", command) for command in sorted(_listed()))
+    assert [command for command in sorted(_listed()) if not _make("--dry-run", command)] == []
 
 
 def test_every_make_command_in_the_documents_exists() -> None:

@@ -40,20 +40,24 @@ def test_pulumi_yaml_requires_what_the_toolchain_accepts() -> None:
     assert project["runtime"]["options"] == {"toolchain": "uv", "virtualenv": ".venv"}
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_use_the_toolchains_versions(workflow: Path) -> None:
-    for job in yaml.safe_load(workflow.read_text())["jobs"].values():
-        for step in job["steps"]:
-            action = step.get("uses", "").partition("@")[0]
-            if action == "pulumi/actions":
-                assert step["with"]["pulumi-version"] == pulumi.CLI_VERSION
-            if action == "astral-sh/setup-uv":
-                assert step["with"]["version"] == _pinned(venv.UV_REQUIREMENTS)
+@pytest.mark.parametrize(
+    ("action", "setting", "version"),
+    [
+        ("pulumi/actions", "pulumi-version", pulumi.CLI_VERSION),
+        ("astral-sh/setup-uv", "version", _pinned(venv.UV_REQUIREMENTS)),
+    ],
+)
+def test_workflows_use_the_toolchains_versions(action: str, setting: str, version: str) -> None:
+    jobs = [job for workflow in WORKFLOWS for job in yaml.safe_load(workflow.read_text())["jobs"].values()]
+    steps = [step for job in jobs for step in job["steps"] if step.get("uses", "").startswith(f"{action}@")]
+    assert {step["with"][setting] for step in steps} == {version}
 
 
 def test_the_go_from_pypi_is_new_enough_for_every_module() -> None:
     go = tuple(int(part) for part in _pinned(golang.GO_REQUIREMENTS).split("."))
-    for module in cache.SOURCE.glob("*/go.mod"):
+    modules = list(cache.SOURCE.glob("*/go.mod"))
+    assert modules
+    for module in modules:
         needed = re.search(r"^go (\S+)$", module.read_text(), re.MULTILINE)
         assert needed is not None
         assert go >= tuple(int(part) for part in needed[1].split("."))

@@ -232,7 +232,7 @@ def test_postfix_and_dovecot_know_the_same_mailboxes() -> None:
     users = [line.split(":", 1) for line in accounts.users_file(made).content.splitlines() if not line.startswith("#")]
     assert list(known) == [address for address, _ in users] == ["alice@example.com", "bob@example.com"]
     logins = parameters(text(postfix.files(made), "/etc/postfix/sender_logins"))
-    assert all(address == login for address, login in logins.items() if address in known)
+    assert {address: logins[address] for address in known} == {address: address for address in known}
     assert [rest for _, rest in users] == [f"{ARGON2ID}::::::", f"{BCRYPT}::::::"]
 
 
