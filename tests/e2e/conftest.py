@@ -4,9 +4,11 @@ They live beside each other (pytest-xdist groups), each host's tests one after a
 """
 
 import os
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pytest
@@ -94,7 +96,7 @@ class Held:
     listening: str
     signer: str
     command_lines: str
-    """Every process seen on the machine on the way."""
+    """Every process seen on the machine until the end of the first update."""
     connections: int
     """The most SSH connections seen at once."""
 
@@ -158,9 +160,10 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
                 return _held(machine, watch)
 
             seen = wait_for(held, "the packages and the waits for DNS", seconds=480)
-        output, _ = running.communicate(timeout=480)
+        output = watch.until_the_end(machine, running)
     assert running.returncode == 0, output
     stack.applied = stack.settings()
+    seen = replace(seen, command_lines="\n".join(sorted(watch.command_lines)))
     yield Host(machine=machine, stack=stack, held=seen, first_up=Run(code=running.returncode, output=output))
     # Its disk is of no more use.
     machines.stop(machine.name, clean=False)
@@ -184,6 +187,24 @@ class _Watch:
     command_lines: set[str] = field(default_factory=set)
     connections: int = 0
 
+    def look(self, machine: Machine) -> str:
+        """Return the command lines of all processes on the machine."""
+        both = "ps -eo args; echo; ss -Hnt state established sport = :22"
+        processes, _, connections = machines.execute(machine.name, ["sh", "-c", both]).stdout.rpartition("\n\n")
+        self.command_lines.update(processes.splitlines())
+        self.connections = max(self.connections, len(connections.splitlines()))
+        return processes
+
+    def until_the_end(self, machine: Machine, running: "subprocess.Popen[str]") -> str:
+        """Go on looking until an update ends; return what it said."""
+        deadline = time.monotonic() + 480
+        while True:
+            self.look(machine)
+            try:
+                return running.communicate(timeout=0.5)[0]
+            except subprocess.TimeoutExpired:
+                assert time.monotonic() < deadline, "the first update does not end"
+
 
 def _held(machine: Machine, watch: _Watch) -> Held | None:
     """Look at the machine; something once it can only be waiting for DNS."""
@@ -191,10 +212,7 @@ def _held(machine: Machine, watch: _Watch) -> Held | None:
     def ask(*argv: str) -> str:
         return machines.execute(machine.name, argv).stdout
 
-    both = "ps -eo args; echo; ss -Hnt state established sport = :22"
-    processes, _, connections = ask("sh", "-c", both).rpartition("\n\n")
-    watch.command_lines.update(processes.splitlines())
-    watch.connections = max(watch.connections, len(connections.splitlines()))
+    processes = watch.look(machine)
     if "mailhostctl packages" in processes or "mailhostctl wait-dns" not in processes:
         return None
     if "Status: active" not in ask("ufw", "status"):

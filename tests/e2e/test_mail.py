@@ -45,7 +45,8 @@ def test_submitted_mail_is_signed_and_passes_every_check_outside(host: Host, por
     assert "dmarc=pass" in verdicts
     assert "dkim=pass" in verdicts
     assert f"header.d={host.machine.domain}" in verdicts
-    assert "with ESMTPSA" not in str(delivered["Received"])
+    # Each server on the way adds one; the host's own says nothing of the login.
+    assert "with ESMTPSA" not in " ".join(map(str, delivered.get_all("Received", [])))
 
 
 def test_a_signature_names_the_configured_selector(host: Host) -> None:
@@ -161,7 +162,9 @@ def test_old_tls_is_refused(host: Host, port: int) -> None:
     context = account(host.machine, "alice").tls
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
-    with lab_names(), pytest.raises(OSError), imaplib.IMAP4_SSL(host.machine.hostname, port, ssl_context=context):  # noqa: PT011 because the alert differs by OpenSSL
+    # The host says so: an OpenSSL here that cannot speak TLS 1.1 would fail without an alert.
+    refusal = pytest.raises(ssl.SSLError, match="(?i)alert")
+    with lab_names(), refusal, imaplib.IMAP4_SSL(host.machine.hostname, port, ssl_context=context):
         pass
 
 
@@ -183,6 +186,7 @@ def test_mail_never_leaves_unsigned_while_the_signer_is_away(host: Host) -> None
 
 
 def test_the_log_names_no_warning_of_the_daemons_configuration(host: Host) -> None:
-    journal = host.run("journalctl", "-o", "cat", "--no-pager", "-p", "warning", "-t", "postfix", "-u", "opendkim")
+    journal = host.run("journalctl", "-o", "cat", "--no-pager", "-u", "postfix*", "-u", "opendkim*")
+    assert "daemon started" in journal
     assert "deprecated" not in journal
     assert "unused parameter" not in journal

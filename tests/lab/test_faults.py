@@ -83,6 +83,16 @@ def test_publication_is_held() -> None:
     assert values(ask(NS1_4, "held.trixie.example", "TXT"), "TXT") == []
 
 
+def test_a_lock_is_held_on_the_machine(guest: Machine) -> None:
+    def free() -> bool:
+        return machines.execute(guest.name, ["flock", "--nonblock", "/run/test-lock", "true"]).returncode == 0
+
+    assert free()
+    with faults.lock_held(guest, "/run/test-lock"):
+        assert not free()
+    assert free()
+
+
 def test_a_fault_waits_for_whoever_must_not_meet_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAILHOST_CACHE", str(tmp_path))  # a lock of our own: others may hold the lab's for minutes
     monkeypatch.setattr(lab_dns, "stop_second", lambda: None)
