@@ -15,6 +15,7 @@ PUBLISHED_AUTOMATIC_TTL: Final = 300  # seconds a resolver sees for "automatic"
 _TTL_RANGE: Final = range(60, 86401)  # seconds
 _TXT_LIMIT: Final = 2048  # characters of one record
 _TXT_NAME_LIMIT: Final = 8192  # characters of all at one name
+_COMMENT_LIMIT: Final = 100  # characters, on the free plan
 _CHUNK: Final = 255  # octets of one character-string (RFC 1035 section 3.3)
 _ADDRESS: Final = frozenset({"A", "AAAA"})
 _PROXIABLE: Final = frozenset({"A", "AAAA", "CNAME"})
@@ -28,9 +29,9 @@ _DATA_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def full_name(name: str, zone: str) -> str:
-    """The name as Cloudflare stores it: complete, lower case, no trailing dot; "@" and "" are the zone itself."""
-    name = name.strip().rstrip(".").lower()
-    if name in {"", "@", zone}:
+    """The name as Cloudflare stores it: complete, lower case, no trailing dot; "@" is the zone itself."""
+    name = name.strip().removesuffix(".").lower()
+    if name in {"@", zone}:
         return zone
     return name if name.endswith(f".{zone}") else f"{name}.{zone}"
 
@@ -47,23 +48,22 @@ def record(body: Mapping[str, Any], zone: str) -> dict[str, Any]:
     name = full_name(str(body.get("name") or ""), zone)
     if not _HOST.fullmatch(name.removeprefix("*.")):
         raise invalid(9000, "DNS name is invalid.")
-    data = body.get("data")
-    if data is not None and body.get("content") is not None:
-        raise invalid(9100, "content and data exclude each other.")
+    # The provider sends the content of before with changed data.
+    data = _data(kind, body) if kind in _DATA_KEYS else None
     result: dict[str, Any] = {
         "name": name,
         "type": kind,
-        "content": _CONTENT[kind](dict(data)) if isinstance(data, Mapping) else _text_content(kind, body),
+        "content": _text_content(kind, body) if data is None else _CONTENT[kind](data),
         "ttl": _ttl(body),
         "proxied": _proxied(kind, body),
-        "comment": body.get("comment") or None,
+        "comment": _comment(body),
         "tags": _tags(body),
         "settings": dict(body.get("settings") or {}),
     }
     if result["proxied"]:
         result["ttl"] = AUTOMATIC_TTL
-    if isinstance(data, Mapping):
-        result["data"] = _canonical_data(kind, data)
+    if data is not None:
+        result["data"] = data
     if kind == "MX" and body.get("priority") is None:
         raise invalid(9101, "priority is a required data field.")
     if body.get("priority") is not None:
@@ -94,6 +94,14 @@ def _tags(body: Mapping[str, Any]) -> list[str]:
     return tags
 
 
+def _comment(body: Mapping[str, Any]) -> str | None:
+    comment = str(body.get("comment") or "")
+    if len(comment) > _COMMENT_LIMIT:
+        message = f"DNS record comment exceeds the maximum length of {_COMMENT_LIMIT} characters."
+        raise ApiError(400, 9313, message)
+    return comment or None
+
+
 def _number(value: Any, name: str, highest: int) -> int:
     if (
         isinstance(value, bool)
@@ -105,10 +113,22 @@ def _number(value: Any, name: str, highest: int) -> int:
     return int(value)
 
 
+def _data(kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a record whose content Cloudflare computes, in stored form."""
+    given = body.get("data")
+    if not isinstance(given, Mapping):
+        raise invalid(9101, f"data with {', '.join(_DATA_KEYS[kind])} is required for {kind} records.")
+    for key in _DATA_KEYS[kind]:
+        if given.get(key) is None:
+            raise invalid(9101, f"{key} is a required data field.")
+    data = {key: given[key] for key in _DATA_KEYS[kind]}
+    if kind == "TLSA":
+        data["certificate"] = str(data["certificate"]).upper()
+    return data
+
+
 def _text_content(kind: str, body: Mapping[str, Any]) -> str:
     content = body.get("content")
-    if kind in _DATA_KEYS:
-        raise invalid(9101, f"data with {', '.join(_DATA_KEYS[kind])} is required for {kind} records.")
     if not isinstance(content, str) or not content:
         raise invalid(9020, f"Content for {kind} record is required.")
     return _CONTENT[kind]({"content": content})
@@ -178,22 +198,15 @@ def _srv(data: Mapping[str, Any]) -> str:
 def _caa(data: Mapping[str, Any]) -> str:
     if data.get("tag") not in {"issue", "issuewild", "iodef"}:
         raise invalid(9013, "tag must be one of issue, issuewild, iodef.")
-    return f"{_number(data.get('flags'), 'flags', 255)} {data['tag']} {quoted([str(data.get('value', ''))])}"
+    return f"{_number(data.get('flags'), 'flags', 255)} {data['tag']} {quoted([str(data['value'])])}"
 
 
 def _tlsa(data: Mapping[str, Any]) -> str:
     numbers = [str(_number(data.get(key), key, 255)) for key in ("usage", "selector", "matching_type")]
-    certificate = str(data.get("certificate", "")).upper()
+    certificate = data["certificate"]
     if not re.fullmatch(r"([0-9A-F]{2})+", certificate):
         raise invalid(9014, "certificate must be hexadecimal.")
     return " ".join([*numbers, certificate])
-
-
-def _canonical_data(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    canonical = {key: data[key] for key in _DATA_KEYS[kind]}
-    if kind == "TLSA":
-        canonical["certificate"] = str(canonical["certificate"]).upper()
-    return canonical
 
 
 _CONTENT: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -20,6 +21,7 @@ from lab.cloudflare_api.errors import ApiError, authentication, no_record, no_ro
 from lab.cloudflare_api.publisher import Publisher
 from lab.cloudflare_api.store import Store
 
+_LOG: Final = logging.getLogger(__name__)
 PREFIX: Final = "/client/v4"
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 _BEARER: Final = re.compile(r"Bearer [0-9A-Za-z\-_]{40,80}")
@@ -80,15 +82,24 @@ def _envelope(token: str) -> Any:
             _authenticate(request, token)
             return await handler(request)
         except ApiError as error:
-            # Without this header clients would repeat a 5xx for minutes.
-            headers = {"x-should-retry": "false"} if error.status >= 500 else None  # noqa: PLR2004
-            return web.json_response(error.body, status=error.status, headers=headers)
-        except web.HTTPException as error:
-            if error.status != 404:  # noqa: PLR2004
-                raise
-            return web.json_response(ApiError(400, 7000, "No route for that URI").body, status=400)
+            return _failed(error)
+        except web.HTTPNotFound:
+            return _failed(ApiError(400, 7000, "No route for that URI"))
+        except web.HTTPMethodNotAllowed:
+            return _failed(ApiError(405, 10405, "Method not allowed"))
+        except web.HTTPException:
+            raise
+        except Exception:
+            _LOG.exception("%s %s failed", request.method, request.path)
+            return _failed(ApiError(500, 1000, "the lab's Cloudflare API failed; its log says why"))
 
     return middleware
+
+
+def _failed(error: ApiError) -> web.Response:
+    # Without this header clients would repeat a 5xx for minutes.
+    headers = {"x-should-retry": "false"} if error.status >= 500 else None  # noqa: PLR2004
+    return web.json_response(error.body, status=error.status, headers=headers)
 
 
 def _authenticate(request: web.Request, token: str) -> None:

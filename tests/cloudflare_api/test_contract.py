@@ -175,6 +175,52 @@ def test_content_of_data_types_is_computed(
     assert lab.powerdns.contents(name, kind) == [published]
 
 
+DATA = {
+    "SRV": ({"priority": 0, "weight": 1, "port": 993, "target": HOST}, f"0 1 993 {HOST}", f"0 1 993 {HOST}."),
+    "CAA": ({"flags": 0, "tag": "issue", "value": "ca.example"}, '0 issue "ca.example"', '0 issue "ca.example"'),
+    "TLSA": ({"usage": 3, "selector": 1, "matching_type": 1, "certificate": "AB"}, "3 1 1 AB", "3 1 1 AB"),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_data_wins_over_the_content_the_provider_sends_with_it(client: Any, zone: str, lab: Lab, kind: Any) -> None:
+    data, content, published = DATA[kind]
+    name = f"_x._tcp.{ZONE}"
+    made = client.dns.records.create(zone_id=zone, name=name, type=kind, ttl=300, data=data, content="stale")
+    assert (made.content, lab.powerdns.contents(name, kind)) == (content, [published])
+    put = client.dns.records.update(made.id, zone_id=zone, name=name, type=kind, ttl=60, data=data, content="stale")
+    assert (put.content, put.ttl, lab.powerdns.contents(name, kind)) == (content, 60, [published])
+
+
+@pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind, (data, *_) in DATA.items() for key in data])
+def test_data_without_one_of_its_fields_is_refused(client: Any, zone: str, kind: Any, key: str) -> None:
+    data = {name: value for name, value in DATA[kind][0].items() if name != key}
+    with pytest.raises(BadRequestError) as error:
+        client.dns.records.create(zone_id=zone, name=HOST, type=kind, ttl=300, data=data)
+    assert failure(error)["error_chain"] == [{"code": 9101, "message": f"{key} is a required data field."}]
+
+
+@pytest.mark.parametrize("kind", ["A", "TXT", "CNAME"])
+def test_data_does_not_stand_for_the_content_of_other_types(client: Any, zone: str, kind: Any) -> None:
+    with pytest.raises(BadRequestError) as error:
+        client.dns.records.create(zone_id=zone, name=HOST, type=kind, ttl=300, data={"content": "a.example"})
+    assert failure(error)["error_chain"][0]["code"] == 9020
+
+
+def test_explicit_nulls_take_values_away(client: Any, zone: str, lab: Lab) -> None:
+    made = a_record(client, zone, type="MX", content=HOST, priority=10, comment="old")
+    body = {"name": HOST, "type": "TXT", "content": "x", "ttl": 60, "proxied": False}
+    nulls = dict.fromkeys(("comment", "data", "priority", "private_routing", "settings", "tags"))
+    answer = httpx.put(
+        f"{lab.url}/zones/{zone}/dns_records/{made.id}",
+        json=body | nulls,
+        headers={"Authorization": f"Bearer {client.api_token}"},
+    )
+    result = answer.raise_for_status().json()["result"]
+    assert (result["content"], result["comment"], result["tags"]) == ("x", None, [])
+    assert not {"priority", "private_routing", "data"} & result.keys()
+
+
 # TXT
 
 
@@ -232,6 +278,7 @@ def test_one_name_holds_a_limited_amount_of_text(client: Any, zone: str) -> None
         ({"type": "TXT", "proxied": True}, 9041, "Invalid proxied mode. Record cannot be proxied"),
         ({"tags": ["a"]}, 9300, "DNS record has 1 tags, exceeding the quota of 0."),
         ({"name": "not a name"}, 9000, "DNS name is invalid."),
+        ({"name": ""}, 9000, "DNS name is invalid."),  # the zone itself is "@"
         ({"type": "WKS"}, 9004, "Invalid record type WKS."),
     ],
 )
@@ -274,6 +321,46 @@ def test_what_the_name_server_refuses_is_not_kept(client: Any, zone: str) -> Non
         a_record(client, zone, content="203.0.113.255")
     assert "refused by the test" in failure(error)["error_chain"][0]["message"]
     assert list(client.dns.records.list(zone_id=zone)) == []
+
+
+def test_a_comment_has_the_length_of_the_free_plan(client: Any, zone: str) -> None:
+    assert a_record(client, zone, comment="ü" * 100).comment == "ü" * 100
+    with pytest.raises(BadRequestError) as error:
+        a_record(client, zone, name=f"www.{ZONE}", comment="x" * 101)
+    message = "DNS record comment exceeds the maximum length of 100 characters."
+    assert failure(error) == {"code": 9313, "message": message}
+
+
+def test_a_failure_of_the_service_is_an_error_that_nobody_repeats(
+    client: Any, zone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("lab.cloudflare_api.records.record", broken)
+    with pytest.raises(InternalServerError) as error:
+        a_record(client, zone)
+    assert error.value.response.headers["x-should-retry"] == "false"
+    assert failure(error)["code"] == 1000
+
+
+def test_a_method_that_a_path_has_not_is_refused_in_json(lab: Lab, client: Any) -> None:
+    answer = httpx.delete(f"{lab.url}/zones", headers={"Authorization": f"Bearer {client.api_token}"})
+    assert answer.status_code == 405
+    assert answer.json()["errors"] == [{"code": 10405, "message": "Method not allowed"}]
+
+
+def test_every_answer_says_that_it_is_json(lab: Lab, client: Any, zone: str) -> None:
+    # The official client refuses lists and deletions that do not.
+    made = a_record(client, zone)
+    records = f"{lab.url}/zones/{zone}/dns_records"
+    headers = {"Authorization": f"Bearer {client.api_token}"}
+    answers = [
+        httpx.get(records, headers=headers),
+        *(httpx.delete(f"{records}/{made.id}", headers=headers) for _ in "12"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 404]
+    assert {answer.headers["Content-Type"].partition(";")[0] for answer in answers} == {"application/json"}
 
 
 # Who may
