@@ -5,7 +5,7 @@ They do what the official ones do, but for these deliberate differences:
 - an SSH host (or proxy) without a pinned `hostKey` is refused, and a wrong key is not dialled again;
 - SSH connections are closed after each operation;
 - dial retries are shown while they last and leave one message;
-- the Cloudflare plugin speaks only to a configured `baseUrl`, and a refused connection to it is not repeated;
+- the Cloudflare plugin speaks only to a configured `baseUrl`, and takes no misspelt input and no text for a number;
 - an encrypted private key in OpenSSH's own format needs the package `bcrypt`.
 
 Every plugin process imports this package, and every preview pays for it: what only `install` needs is imported there.

@@ -1,16 +1,23 @@
 """Offline stand-in for the resource plugin `cloudflare` 6.17.0: DnsRecord, getZone, getZones and getDnsRecords.
 
-Semantics: terraform-provider-cloudflare v5.19.1, internal/services/{dns_record,zone}. It speaks to the lab's API only.
+Semantics: terraform-provider-cloudflare v5.19.1, internal/services/{dns_record,zone}, bridged by
+pulumi-terraform-bridge v3.130.0, pkg/pf/tfbridge. It speaks to the lab's API only.
+
+It is stricter on purpose: the official plugin ignores an input whose name is misspelt, and turns the text "300" into a
+number; here both are refused, so that a mistake in this program is found in the lab. For the same reason a record needs
+exactly one of content and data.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from lab.plugins.cloudflare_http import Api, NotFound
+from lab.plugins.cloudflare_http import REQUEST_FAILED, Api, NotFound
 from lab.plugins.schema import Change, Field, Problem, changes
-from lab.plugins.serve import Call, Failure, Provider, Resource
+from lab.plugins.serve import Call, Diagnostic, Provider, Resource
+from lab.plugins.values import UNKNOWN, Unknown
 
 _TOKEN: Final = re.compile(r"[0-9A-Za-z\-_]{40,80}")
 _NUMBER: Final = Field(type="number")
@@ -69,7 +76,7 @@ class DnsRecord(Resource):
         self._provider = provider
 
     def check(self, inputs: Mapping[str, Any]) -> list[Problem]:
-        """Refuse a record that says its content twice or not at all."""
+        """Refuse a record that says its content twice or not at all; the provider refuses only the former."""
         given = [key for key in ("content", "data") if inputs.get(key) is not None]
         if len(given) == 1:
             return []
@@ -78,56 +85,106 @@ class DnsRecord(Resource):
         ]
 
     def changes(self, state: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Change]:
-        """Compare as the provider plans: defaults as defaults, relative names as the full ones."""
-        return changes(self.inputs, _comparable(state, inputs), _comparable(inputs, inputs))
+        """Compare the state with the plan, as the provider does."""
+        return changes(self.inputs, state, self._plan(state, inputs))
+
+    def planned(self, state: Mapping[str, Any] | None, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the plan says beyond the inputs."""
+        return _beyond(inputs, self._plan(state, inputs))
+
+    def imported(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs without zeros and empty values, which the bridge leaves out; content beside data too."""
+        values = {key: _meaningful(state[key]) for key in self.inputs if key in state}
+        return {key: value for key, value in values.items() if value or self.inputs[key].required}
 
     async def create(self, call: Call, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """POST the record."""
+        del call
         if inputs.get("proxied") and inputs["ttl"] != 1:
-            raise Failure("ttl must be set to 1 when `proxied` is true")
+            raise Diagnostic(
+                "ttl must be set to 1 when `proxied` is true",
+                "When a DNS record is marked as `proxied` the TTL must be 1 as Cloudflare will control the TTL "
+                "internally.",
+            )
+        plan = self._plan(None, inputs)
         path = f"zones/{inputs['zoneId']}/dns_records"
-        answer = await Api(self._provider.settings).call("POST", path, body=_body(inputs), call=call)
-        return answer["result"]["id"], self._computed(answer["result"])
+        answer = await Api(self._provider.settings).call("POST", path, body=_body(self.inputs, plan, {}))
+        outputs = self._applied(plan, inputs, answer.get("result") or {})
+        # An answer without an id counts as success. That is how Go prints the missing one.
+        return outputs["id"] or "{<nil>}", outputs
 
     async def read(self, call: Call, resource_id: str, state: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
         """GET the record; what comes back is the state, whatever was planned."""
-        zone, _, record = resource_id.rpartition("/")
-        zone = zone or state.get("zoneId", "")
-        if not zone:
-            raise Failure(f"to import a DNS record its id must be <zone_id>/<dns_record_id>, not {resource_id!r}")
+        if not state:
+            zone, record = _import_id(resource_id)
+            return record, await self._get(zone, record)
+        zone, record = state.get("zoneId", ""), _record_id(state)
         try:
-            answer = await Api(self._provider.settings).call("GET", f"zones/{zone}/dns_records/{record}", call=call)
+            return record, await self._get(zone, record)
         except NotFound:
+            gone = "The resource was not found on the server and will be removed from state."
+            await call.log("warning", f"[WARNING] {gone}: Resource not found")
             return None
-        result = answer["result"]
-        current = {key: result.get(_snake(key)) for key in self.inputs if key != "zoneId"}
-        current["data"] = _camel(result["data"]) if result.get("data") else None
-        current["settings"] = _camel(result["settings"]) if result.get("settings") else state.get("settings")
-        current["tags"] = result.get("tags") or state.get("tags")
-        if current["data"] and "content" not in state:
-            current["content"] = None
-        return record, {**current, "zoneId": zone, **self._computed(result)}
 
     async def update(
         self, call: Call, resource_id: str, state: dict[str, Any], inputs: dict[str, Any]
     ) -> dict[str, Any]:
-        """PUT the whole record, with null for what is no longer there."""
-        removed = {_snake(key): None for key in self.inputs if key in state and key not in inputs}
-        for defaulted in ("proxied", "tags", "settings"):
-            removed.pop(defaulted, None)
-        path = f"zones/{inputs['zoneId']}/dns_records/{resource_id}"
-        answer = await Api(self._provider.settings).call("PUT", path, body=removed | _body(inputs), call=call)
-        return self._computed(answer["result"])
+        """PUT the whole plan, with null for what is no longer there."""
+        del call, resource_id
+        plan = self._plan(state, inputs)
+        path = f"zones/{inputs['zoneId']}/dns_records/{_record_id(state)}"
+        answer = await Api(self._provider.settings).call("PUT", path, body=_body(self.inputs, plan, state))
+        return self._applied(plan, inputs, answer.get("result") or {})
 
     async def delete(self, call: Call, resource_id: str, state: dict[str, Any]) -> None:
         """DELETE the record; that it is already gone is an error, as in the provider."""
-        path = f"zones/{state['zoneId']}/dns_records/{resource_id}"
-        await Api(self._provider.settings).call("DELETE", path, call=call)
+        del call, resource_id
+        path = f"zones/{state['zoneId']}/dns_records/{_record_id(state)}"
+        await Api(self._provider.settings).call("DELETE", path)
 
-    def _computed(self, result: Mapping[str, Any]) -> dict[str, Any]:
-        computed = {key: result.get(_snake(key)) for key in self.outputs}
+    async def _get(self, zone: str, record: str) -> dict[str, Any]:
+        answer = await Api(self._provider.settings).call("GET", f"zones/{zone}/dns_records/{record}")
+        result = answer.get("result") or {}
+        current = {key: _camel(result.get(_snake(key))) for key in self.inputs if key != "zoneId"}
+        return self._state({**current, "zoneId": zone}, result)
+
+    def _plan(self, state: Mapping[str, Any] | None, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the record after the run; what only the run will know is UNKNOWN (ModifyPlan in the provider)."""
+        old = state or {}
+        later = UNKNOWN if state is None else None
+        plan = {
+            "proxied": False,
+            **inputs,
+            "name": _planned_name(old.get("name"), inputs.get("name")),
+            "content": _planned_content(old.get("content", later), inputs),
+            "tags": inputs.get("tags") or old.get("tags", later),
+            "settings": _planned_settings(old.get("settings", later), inputs),
+        }
+        changed = state is None or bool(changes(self.inputs, old, plan))
+        comment = inputs.get("comment")
+        commented = old.get("commentModifiedOn") if comment == old.get("comment") else UNKNOWN
+        return {
+            **plan,
+            **{key: old.get(key, UNKNOWN) for key in ("id", "createdOn", "proxiable", "meta")},
+            "modifiedOn": UNKNOWN if changed else old.get("modifiedOn"),
+            "commentModifiedOn": commented if comment else None,
+            "tagsModifiedOn": old.get("tagsModifiedOn", later) if plan["tags"] else None,
+        }
+
+    def _applied(self, plan: Mapping[str, Any], inputs: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the outputs beyond the inputs: what was planned stays, what was not comes from the answer."""
+        record = {key: plan.get(key) for key in self.inputs}
+        for key in ("content", "tags", "settings"):
+            if record[key] is None or isinstance(record[key], Unknown):
+                record[key] = _camel(result.get(key))
+        return _beyond(inputs, self._state(record, result))
+
+    def _state(self, record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the record with what only Cloudflare sets, and the defaults that the provider adds."""
+        settings = {"settings": _all_settings(record["settings"])} if record["type"] == "CNAME" else {}
+        computed = {key: result.get(_snake(key)) for key in ("id", *self.outputs)}
         computed["meta"] = json.dumps(result.get("meta") or {}, sort_keys=True, separators=(",", ":"))
-        return computed
+        return {**record, **settings, **computed}
 
 
 class CloudflareProvider(Provider):
@@ -169,8 +226,11 @@ class CloudflareProvider(Provider):
         token = settings.get("apiToken")
         if token is None or _TOKEN.fullmatch(token):
             return []
+        # Like the provider's, it does not say that a token has 40 to 80 of them.
         reason = (
-            "API tokens must be 40 to 80 characters and only contain characters a-z, A-Z, 0-9, hyphens and underscores"
+            "could not validate provider configuration: Invalid Attribute Value. Attribute api_token API tokens must "
+            "only contain characters a-z, A-Z, 0-9, hyphens and underscores. "
+            "Check `pulumi config get cloudflare:apiToken`."
         )
         return [Problem(path="apiToken", reason=reason)]
 
@@ -178,12 +238,10 @@ class CloudflareProvider(Provider):
         api = Api(self.settings)
         zone_id = args.get("zoneId")
         if zone_id is None:
-            query = _query(args.get("filter") or {})
             # Like the provider: the first page only, and exactly one result.
-            found = (await api.call("GET", "zones", query=query))["result"]
+            found = (await api.call("GET", "zones", query=_query(args.get("filter") or {})))["result"]
             if len(found) != 1:
-                wanted = ", ".join(f"{key} {value}" for key, value in sorted(query.items()))
-                raise Failure(f"expected exactly one zone with {wanted}, found {len(found)}")
+                raise Diagnostic("failed to find exactly one result", f"{len(found)} found")
             zone_id = found[0]["id"]
         zone = (await api.call("GET", f"zones/{zone_id}"))["result"]
         return {**_camel(zone), "zoneId": zone["id"], "filter": args.get("filter")}
@@ -202,46 +260,90 @@ class CloudflareProvider(Provider):
         most = int(args.get("maxItems", _MOST_ITEMS))
         query = _query({key: value for key, value in args.items() if key != "maxItems"})
         found: list[dict[str, Any]] = []
-        page = 1
-        while len(found) < most:
-            part = (await Api(self.settings).call("GET", path, query={**query, "page": str(page)}))["result"]
-            if not part:
-                break
+        summary = REQUEST_FAILED
+        for page in itertools.count(1):
+            # The first request does not name its page; the last page is an empty one.
+            asked = query if page == 1 else {**query, "page": str(page)}
+            part = (await Api(self.settings).call("GET", path, query=asked, summary=summary))["result"]
             found += [_camel(item) for item in part]
-            page += 1
+            if not part or len(found) >= most:
+                break
+            summary = "failed to fetch next page"
         return found[:most]
 
 
-def _body(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    body = {_snake(key): _request_value(value) for key, value in inputs.items() if key != "zoneId"}
-    return {"proxied": False, **body}
+def _import_id(resource_id: str) -> tuple[str, str]:
+    parts = resource_id.split("/")
+    if len(parts) != 2:  # noqa: PLR2004
+        wanted = "<zone_id>/<dns_record_id>"
+        raise Diagnostic("invalid ID", f'expected urlencoded segments "{wanted}", got "{resource_id}"')
+    return parts[0], parts[1]
 
 
-def _request_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_snake(key): _request_value(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_request_value(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _record_id(state: Mapping[str, Any]) -> str:
+    """Return the id among the outputs, the one the provider uses; the engine's own it does not look at."""
+    if not state.get("id"):
+        raise Diagnostic(REQUEST_FAILED, "missing required dns_record_id parameter")
+    return str(state["id"])
 
 
-def _comparable(values: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What counts of a record's values when they are compared to the inputs."""
-    settings = values.get("settings") or {}
-    name, wanted = values.get("name"), inputs.get("name")
-    content = values.get("content")
-    if isinstance(content, str) and inputs.get("type") == "CNAME":
-        content = content.lower()
-    return {
-        **values,
-        "proxied": values.get("proxied", False),
-        "tags": values.get("tags") or None,
-        "settings": {key: settings.get(key) or False for key in _SETTINGS} if isinstance(settings, dict) else settings,
-        # The provider's rule, with its weakness: "a" also stands for "a.b.example".
-        "name": wanted if isinstance(name, str) and name.startswith(f"{wanted}.") else name,
-        # Computed from data where that is given.
-        "content": None if inputs.get("data") is not None else content,
-    }
+def _planned_name(known: Any, wanted: Any) -> Any:
+    """Return the known name where the wanted one counts as the same.
+
+    That is the provider's rule with its weakness: "a" also stands for "a.b.example".
+    """
+    if not isinstance(known, str) or not isinstance(wanted, str):
+        return wanted
+    same = "." in known if wanted == "@" else known.startswith(f"{wanted.removesuffix('.')}.")
+    return known if same else wanted
+
+
+def _planned_content(known: Any, inputs: Mapping[str, Any]) -> Any:
+    """Return the content; beside data it is the known one, though Cloudflare will compute another."""
+    wanted = inputs.get("content")
+    if wanted is None:
+        return known
+    both = isinstance(known, str) and isinstance(wanted, str)
+    return known if both and inputs.get("type") == "CNAME" and known.lower() == wanted.lower() else wanted
+
+
+def _planned_settings(known: Any, inputs: Mapping[str, Any]) -> Any:
+    wanted = inputs.get("settings")
+    if wanted is None or wanted == {}:
+        nothing_set = not isinstance(known, Mapping) or not any(known.values())
+        wanted = known if wanted is None or nothing_set else wanted
+    return _all_settings(wanted) if inputs.get("type") == "CNAME" and not isinstance(wanted, Unknown) else wanted
+
+
+def _all_settings(settings: Any) -> dict[str, Any]:
+    return dict.fromkeys(_SETTINGS, False) | (settings or {})
+
+
+def _beyond(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are not the inputs' own."""
+    return {key: value for key, value in values.items() if key not in inputs or inputs[key] != value}
+
+
+def _meaningful(value: Any) -> Any:
+    """Return the value without parts that are zero or empty."""
+    if not isinstance(value, dict):
+        return value
+    parts = {key: _meaningful(part) for key, part in value.items()}
+    return {key: part for key, part in parts.items() if part}
+
+
+def _body(fields: Mapping[str, Field], plan: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is planned and known, and null for what the state has and the plan has not."""
+    body: dict[str, Any] = {}
+    for key, field in fields.items():
+        value, old = plan.get(key), state.get(key)
+        if key == "zoneId" or isinstance(value, Unknown) or (value is None and old is None):
+            continue
+        if field.fields is not None and isinstance(value, dict):
+            body[_snake(key)] = _body(field.fields, value, old if isinstance(old, dict) else {})
+        else:
+            body[_snake(key)] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return body
 
 
 def _query(args: Mapping[str, Any]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import secrets
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import grpc  # type: ignore[import-untyped]
 import grpc.aio  # type: ignore[import-untyped]
@@ -36,8 +36,24 @@ _KINDS: Final[Mapping[tuple[Change, bool], int]] = {
 }
 
 
+Severity = Literal["info", "warning", "error"]
+_SEVERITIES: Final[Mapping[Severity, Any]] = {
+    "info": engine_pb2.INFO,
+    "warning": engine_pb2.WARNING,
+    "error": engine_pb2.ERROR,
+}
+
+
 class Failure(Exception):
-    """An operation failed; its text is the one message the user reads."""
+    """An operation failed; its text is the message the user reads."""
+
+
+class Diagnostic(Failure):
+    """A failure as bridged Terraform providers report it: the engine also logs it, with its halves in reverse order."""
+
+    def __init__(self, summary: str, detail: str) -> None:
+        super().__init__(f"{summary}: {detail}")
+        self.logged = f"[ERROR] {detail}: {summary}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +64,8 @@ class Call:
     status: Callable[[str], Awaitable[None]]
     """Shown while it is true, and gone afterwards."""
     report: Callable[[str], Awaitable[None]]
+    """Kept among the diagnostics of the run."""
+    log: Callable[[Severity, str], Awaitable[None]]
     """Kept among the diagnostics of the run."""
     pause: Callable[[float], Awaitable[None]]
     """Waits for some seconds; a Failure when the user interrupts the run."""
@@ -75,6 +93,15 @@ class Resource:
     def changes(self, state: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Change]:
         """What an update or replacement would change; empty means nothing to do."""
         return changes(self.inputs, state, inputs)
+
+    def planned(self, state: Mapping[str, Any] | None, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the outputs a preview knows; `state` is None for a resource that does not exist yet."""
+        del state, inputs
+        return dict.fromkeys(self.outputs, UNKNOWN)
+
+    def imported(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the inputs of an imported resource: everything that could have been one."""
+        return {key: value for key, value in state.items() if key in self.inputs}
 
     async def create(self, call: Call, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Make it; return its id and the outputs."""
@@ -186,6 +213,8 @@ class _Server:
             try:
                 return await asyncio.wait_for(method(request), limit)
             except Failure as failure:
+                if isinstance(failure, Diagnostic):
+                    await self._log(getattr(request, "urn", ""), failure.logged, "error")
                 await context.abort(grpc.StatusCode.UNKNOWN, str(failure))
             except TimeoutError:
                 await context.abort(
@@ -216,7 +245,7 @@ class _Server:
             await asyncio.wait_for(self._interrupted.wait(), seconds)
             raise Failure("interrupted while waiting to try again")
 
-    async def _log(self, urn: str, message: str, *, passing: bool) -> None:
+    async def _log(self, urn: str, message: str, severity: Severity, *, passing: bool = False) -> None:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self._engine)
         send = self._channel.unary_unary(
@@ -224,7 +253,10 @@ class _Server:
             request_serializer=lambda request: request.SerializeToString(),
             response_deserializer=empty_pb2.Empty.FromString,
         )
-        await send(engine_pb2.LogRequest(severity=engine_pb2.INFO, message=message, urn=urn, ephemeral=passing))
+        request = engine_pb2.LogRequest(severity=_SEVERITIES[severity], message=message, urn=urn, ephemeral=passing)
+        # An engine that was killed is no reason to end what it began.
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await send(request)
 
     def _resource(self, urn: str) -> tuple[Resource, Call]:
         token = urn.split("::")[2].rsplit("$", 1)[-1]
@@ -234,12 +266,15 @@ class _Server:
             raise Failure(f"the offline plugin has no resource type {token}; it has: {known}")
 
         async def status(message: str) -> None:
-            await self._log(urn, message, passing=True)
+            await self._log(urn, message, "info", passing=True)
 
         async def report(message: str) -> None:
-            await self._log(urn, message, passing=False)
+            await self._log(urn, message, "info")
 
-        return resource, Call(urn=urn, status=status, report=report, pause=self._pause)
+        async def log(severity: Severity, message: str) -> None:
+            await self._log(urn, message, severity)
+
+        return resource, Call(urn=urn, status=status, report=report, log=log, pause=self._pause)
 
     async def _check_config(self, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
         news = decode_map(request.news)
@@ -276,7 +311,7 @@ class _Server:
         resource, call = self._resource(request.urn)
         inputs = decode_map(request.properties)
         if request.preview:
-            state = {**inputs, **_sealed(resource, dict.fromkeys(resource.outputs, UNKNOWN))}
+            state = {**inputs, **_sealed(resource, resource.planned(None, plain(inputs)))}
             return provider_pb2.CreateResponse(properties=encode_map(state))
         resource_id, outputs = await resource.create(call, plain(inputs))
         state = {**inputs, **_sealed(resource, outputs)}
@@ -290,20 +325,15 @@ class _Server:
             return provider_pb2.ReadResponse()
         resource_id, state = found
         current = _sealed(resource, state, known)
-        if not inputs:
-            # An import: everything the resource has that could have been an input.
-            inputs = {key: value for key, value in current.items() if key in resource.inputs}
-        return provider_pb2.ReadResponse(
-            id=resource_id,
-            properties=encode_map(current),
-            inputs=encode_map({key: current.get(key, value) for key, value in inputs.items()}),
-        )
+        # Without inputs it is an import.
+        inputs = {key: current.get(key, value) for key, value in inputs.items()} or resource.imported(current)
+        return provider_pb2.ReadResponse(id=resource_id, properties=encode_map(current), inputs=encode_map(inputs))
 
     async def _update(self, request: provider_pb2.UpdateRequest) -> provider_pb2.UpdateResponse:
         resource, call = self._resource(request.urn)
         state, inputs = decode_map(request.olds), decode_map(request.news)
         if request.preview:
-            outputs = dict.fromkeys(resource.outputs, UNKNOWN)
+            outputs = resource.planned(plain(state), plain(inputs))
         else:
             outputs = await resource.update(call, request.id, plain(state), plain(inputs))
         return provider_pb2.UpdateResponse(properties=encode_map({**inputs, **_sealed(resource, outputs, state)}))

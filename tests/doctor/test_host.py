@@ -10,8 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 import doctor
+from doctor import checks
+from doctor.finding import State
+from doctor.judge import host as judge_host
 from doctor.observe import host, web
 from model import cloudflare
 from tests.doctor import seen
@@ -99,6 +103,22 @@ def test_what_comes_instead_of_facts_has_a_cause(status: int, out: str, said: st
 def test_cloudflares_answers_are_read(document: object, found: bool, status: str) -> None:
     zone = web.parse_zone("example.com", document)
     assert (zone.found, zone.status) == (found, status)
+
+
+@pytest.mark.parametrize(("backlog", "said"), [(None, "refused"), (1, "timeout")])
+def test_an_api_that_refuses_or_is_silent_is_named_within_seconds(backlog: int | None, said: str) -> None:
+    # The provider retries the former in silence for three minutes, and waits for the latter for ever.
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if backlog is not None:
+            server.listen(backlog)
+        api = cloudflare.Access(url=f"http://127.0.0.1:{server.getsockname()[1]}/", token=SecretStr("x" * 40))
+        started = time.monotonic()
+        zone = web.zone("example.com", None, api=api, timeout=1)
+    assert time.monotonic() - started < 5
+    assert zone.error == said
+    finding = judge_host.zone(zone)
+    assert (finding.state, finding.check, finding.found) == (State.FAILED, checks.ZONE, said)
 
 
 def test_without_a_token_cloudflare_is_not_asked() -> None:

@@ -41,6 +41,8 @@ _SAID = {
 PRIVATE_KEY = "-----BEGIN RSA PRIVATE KEY-----\nnot a key, but as secret as one\n-----END RSA PRIVATE KEY-----\n"
 ED25519_SEED = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 ZONE_ID = "0123456789abcdef0123456789abcdef"
+STALE = "computed before the change"
+"""The content of a record with data, as the provider leaves it after an update."""
 LIST_RECORDS = "cloudflare:index/getDnsRecords:getDnsRecords"
 
 
@@ -155,6 +157,8 @@ class _Provider(Mocks):
             if args.typ == "tls:index/privateKey:PrivateKey":
                 # Mocks know nothing of the provider's own secret outputs.
                 state |= _ed25519() if args.inputs["algorithm"] == "ED25519" else self._rsa()
+            if "data" in args.inputs:
+                state |= {"content": STALE}
             if args.typ == "command:remote:Command":
                 said = [text for word, text in _SAID.items() if word in str(state["create"])]
                 state |= {"stdout": "".join(said), "stderr": ""}

@@ -6,7 +6,7 @@ import pulumi
 import pytest
 
 from tests.graph.conftest import CONFIG
-from tests.graph.harness import ZONE_ID, Graph, run
+from tests.graph.harness import STALE, ZONE_ID, Graph, run
 
 DNS_RECORD = "cloudflare:index/dnsRecord:DnsRecord"
 
@@ -35,6 +35,14 @@ def test_every_record_is_pinned_to_the_official_plugin(graph: Graph) -> None:
     for seen in graph.of_type(DNS_RECORD):
         assert seen.version == version("pulumi-cloudflare")
         assert seen.delete_before_replace
+
+
+def test_nothing_reads_the_content_that_cloudflare_computes(graph: Graph) -> None:
+    # After an update the provider keeps that of before, until a refresh.
+    computed = {seen.text("type") for seen in graph.of_type(DNS_RECORD) if "data" in seen.inputs}
+    assert computed == {"CAA", "SRV", "TLSA"}
+    assert [seen.name for seen in graph.resources.values() if STALE in str(seen.inputs)] == []
+    assert STALE not in str(graph.outputs)
 
 
 def test_no_record_is_ever_proxied(graph: Graph) -> None:

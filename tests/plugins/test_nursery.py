@@ -17,6 +17,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2
 
 from lab.plugins import NAMES
+from lab.plugins.cloudflare_http import PACE
 from lab.plugins.values import encode_map
 from tests.plugins.conftest import ROOT
 
@@ -148,7 +149,7 @@ def test_those_that_wait_end_with_the_nursery(tmp_path: Path) -> None:
 
 
 def test_it_has_the_launcher_s_environment(tmp_path: Path, nursery: int) -> None:
-    here = {"CLOUDFLARE_BASE_URL": "http://127.0.0.1:9/here", "CLOUDFLARE_API_TOKEN": "x" * 40}
+    here = {"CLOUDFLARE_BASE_URL": "http://127.0.0.1:9/here", "CLOUDFLARE_API_TOKEN": "x" * 40, PACE: "0"}
     with (
         launched(tmp_path, "cloudflare", environment=here) as (process, port),
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
