@@ -61,7 +61,9 @@ class ForeignRecords:
             return None
         self._records[made.name] = made.resource
         if adopted := self._adopt.get(made.name):
-            more = pulumi.ResourceOptions(import_=adopted, ignore_changes=_KEPT)
+            # The provider refuses content beside data, and an import has both.
+            kept = [key for key in _KEPT if key != "content" or "data" not in made.props]
+            more = pulumi.ResourceOptions(import_=adopted, ignore_changes=kept)
         elif pulumi.runtime.is_dry_run():
             self._planned[made.name] = made.props
             return None

@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -302,7 +302,9 @@ class _Server:
 
     async def _diff(self, request: provider_pb2.DiffRequest) -> provider_pb2.DiffResponse:
         resource, _ = self._resource(request.urn)
-        changed = resource.changes(plain(decode_map(request.olds)), plain(decode_map(request.news)))
+        state = decode_map(request.olds)
+        inputs = _without_changes(decode_map(request.news), state, request.ignoreChanges)
+        changed = resource.changes(plain(state), plain(inputs))
         return _diff_response(
             changed, replaces=frozenset(key for key, field in resource.inputs.items() if field.replaces)
         )
@@ -331,7 +333,8 @@ class _Server:
 
     async def _update(self, request: provider_pb2.UpdateRequest) -> provider_pb2.UpdateResponse:
         resource, call = self._resource(request.urn)
-        state, inputs = decode_map(request.olds), decode_map(request.news)
+        state = decode_map(request.olds)
+        inputs = _without_changes(decode_map(request.news), state, request.ignoreChanges)
         if request.preview:
             outputs = resource.planned(plain(state), plain(inputs))
         else:
@@ -359,6 +362,11 @@ class _Server:
 
 # The engine's own, not the provider's.
 _ENGINE_SETTINGS: Final = frozenset({"version", "pluginDownloadURL", "__internal"})
+
+
+def _without_changes(inputs: Mapping[str, Any], state: Mapping[str, Any], ignored: Iterable[str]) -> dict[str, Any]:
+    """Return the inputs with ignored properties as in the state; the engine takes them from the former inputs."""
+    return {**inputs, **{key: state[key] for key in ignored if key in state}}
 
 
 def _failures(found: list[Problem]) -> list[provider_pb2.CheckFailure]:

@@ -60,6 +60,8 @@ class Seen:
     before_create: tuple[str, ...]
     """Names of hooks."""
     import_id: str
+    ignored: frozenset[str]
+    """Properties whose changes are ignored."""
     frames: int
     """Of the stack trace noted with it."""
     dependencies: frozenset[str]
@@ -207,6 +209,7 @@ class _Recorder(MockMonitor):
                 delete_before_replace=request.deleteBeforeReplace,
                 before_create=tuple(request.hooks.before_create),
                 import_id=request.importId,
+                ignored=frozenset(request.ignoreChanges),
                 frames=len(request.stackTrace.frames),
                 dependencies=frozenset(request.dependencies),
                 property_dependencies={

@@ -79,6 +79,15 @@ def test_an_adopted_record_is_imported_and_not_looked_for() -> None:
     assert [seen.name for seen in graph.of_type(DNS_RECORD) if seen.import_id] == ["mail-example.org-mx"]
 
 
+@pytest.mark.parametrize("name", ["mail-example.org-mx", "mail-example.org-srv-imaps", "mail-certificate-caa"])
+def test_an_adopted_record_keeps_its_content_or_its_data(name: str) -> None:
+    # Kept content would come beside the data of ours, which the provider refuses.
+    graph = run(CONFIG | {"dns": {"adopt": {name: f"{ZONE_ID}/{'0' * 32}"}}}, secret_keys=("mailboxes",))
+    adopted = graph.named(name)
+    assert {"ttl", "data"} <= adopted.ignored
+    assert ("content" in adopted.ignored) == ("content" in adopted.inputs)
+
+
 def test_a_record_that_looks_into_its_zone_finds_every_plugin_started(graph: Graph) -> None:
     # Otherwise the engine may wait for a plugin with every step taken by a record that waits for the engine.
     for record in graph.of_type(DNS_RECORD):

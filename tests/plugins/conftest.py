@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,8 +126,10 @@ class ResourceCalls:
         response = self.plugin.call("Check", request, provider_pb2.CheckResponse)
         return decode_map(response.inputs), {failure.property: failure.reason for failure in response.failures}
 
-    def diff(self, state: dict[str, Any], inputs: dict[str, Any]) -> Diff:
-        request = provider_pb2.DiffRequest(urn=self.urn, id="id", olds=encode_map(state), news=encode_map(inputs))
+    def diff(self, state: dict[str, Any], inputs: dict[str, Any], *, ignored: Sequence[str] = ()) -> Diff:
+        request = provider_pb2.DiffRequest(
+            urn=self.urn, id="id", olds=encode_map(state), news=encode_map(inputs), ignoreChanges=ignored
+        )
         response = self.plugin.call("Diff", request, provider_pb2.DiffResponse)
         kinds = {path: provider_pb2.PropertyDiff.Kind.Name(item.kind) for path, item in response.detailedDiff.items()}
         assert response.hasDetailedDiff

@@ -271,6 +271,7 @@ def test_refresh_does_not_keep_what_the_zone_has_lost(record: ResourceCalls, rec
         {"type": "MX", "content": HOST, "priority": 10.0},
         {"type": "SRV", "content": None, "data": {"priority": 0.0, "weight": 1.0, "port": 993.0, "target": HOST}},
         {"type": "CAA", "content": None, "data": {"flags": 0.0, "tag": "issue", "value": "ca.example"}},
+        {"type": "TLSA", "content": None, "data": {**DATA["TLSA"][0]}, "comment": "mine"},
         {"type": "CNAME", "content": "Target.Example"},
         {"type": "CNAME", "content": HOST, "name": "www", "settings": {"flattenCname": False}},
         {"proxied": False, "tags": [], "settings": {"ipv4Only": False}},
@@ -283,6 +284,16 @@ def test_refresh_of_an_unchanged_record_is_no_drift(record: ResourceCalls, given
     assert not record.diff(state, inputs(**given)).changed
     _, current, _ = record.read(resource_id, state, inputs(**given))
     assert record.diff(current, inputs(**given)).paths == {}
+    assert current == state | {"name": current["name"]}
+
+
+def test_ignored_changes_are_measured_at_the_state(record: ResourceCalls) -> None:
+    given = inputs(type="CAA", content=None, data=DATA["CAA"][0], priority=0.0)
+    resource_id, _ = record.create(given)
+    _, state, imported = record.read(f"{ID}/{resource_id}", {}, {})
+    wanted = {**imported, "ttl": 60.0}
+    assert set(record.diff(state, wanted, ignored=["ttl"]).paths) == {"data", "priority"}
+    assert record.diff(state, wanted, ignored=["data", "priority", "ttl"]).paths == {}
 
 
 def test_import_needs_the_zone_in_the_id(record: ResourceCalls) -> None:
