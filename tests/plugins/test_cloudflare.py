@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,14 +62,15 @@ class Recorder:
     headers: dict[str, str] = field(default_factory=dict)
     text: str | None = None
     """The body, where it is not the answer as JSON."""
-    failures: float = math.inf
-    """How many requests get the status; those after them succeed."""
+    failing: tuple[float, float] = (1, math.inf)
+    """The first and the last request that get the status; the others succeed."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path with query, body."""
 
     async def handle(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, request.path_qs, await request.text()))
-        status = self.status if len(self.requests) <= self.failures else 200
+        first, last = self.failing
+        status = self.status if first <= len(self.requests) <= last else 200
         if self.text is not None:
             return web.Response(text=self.text, status=status, headers=self.headers)
         return web.json_response(self.answer, status=status, headers=self.headers)
@@ -442,6 +444,9 @@ def test_lists_are_asked_for_page_by_page_until_one_is_empty(plugin: Plugin, rec
     api = recorded({"result": []})
     assert plugin.invoke(function, zoneId=ID)["results"] == []
     assert len(api.requests) == 1
+    recorded({"result": [{"id": "0" * 32}]}, status=403, failing=(2, 2))
+    with pytest.raises(PluginError, match=r'^failed to fetch next page: GET "http://.*page=2": 403 Forbidden '):
+        plugin.invoke(function, zoneId=ID)
 
 
 # Settings
@@ -525,9 +530,18 @@ def test_requests_are_repeated_like_the_official_client_does(
 
 
 def test_an_answer_after_retries_is_the_answer(plugin: Plugin, recorded: Callable[..., Recorder]) -> None:
-    api = recorded({"result": {"id": ID, "name": ZONE}}, status=500, failures=2)
+    api = recorded({"result": {"id": ID, "name": ZONE}}, status=500, failing=(1, 2))
     assert plugin.invoke(GET_ZONE, zoneId=ID)["name"] == ZONE
     assert len(api.requests) == 3
+
+
+def test_the_pause_an_answer_asks_for_is_made(plugin: Plugin, recorded: Callable[..., Recorder]) -> None:
+    answer = {"result": {"id": ID, "name": ZONE}}
+    recorded(answer, status=429, headers={"Retry-After": "200"}, failing=(1, 2))
+    started = time.monotonic()
+    plugin.invoke(GET_ZONE, zoneId=ID)
+    # A thousandth of it, twice; without it the pauses are a thousandth of 2 and 4 seconds.
+    assert time.monotonic() - started > 0.4
 
 
 def test_an_answer_may_take_any_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
