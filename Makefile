@@ -17,12 +17,16 @@ unexport PYTHONDONTWRITEBYTECODE
 ifdef MAILHOST_CACHE
 export MAILHOST_CACHE := $(abspath $(MAILHOST_CACHE))
 endif
+# A PULUMI_HOME with the official plugins, to be used instead of stand-ins.
+ifdef MAILHOST_PLUGINS
+export MAILHOST_PLUGINS := $(abspath $(MAILHOST_PLUGINS))
+endif
 CACHE := $(or $(MAILHOST_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mailhost)
 # Python programs find the commands of this project first, the developer's own after them.
 PYTEST := PATH="$(CURDIR)/$(VENV):$(CACHE)/bin:$$PATH" $(VENV)/python -m pytest
 SCRIPTS := $(wildcard .ci/run)
 
-##@ The lab (needs root; asks sudo when you are not)
+##@ The lab (needs root; asks sudo when you are not). MAILHOST_PLUGINS=PULUMI_HOME uses the official plugins in there
 
 ifeq ($(shell id -u),0)
 
@@ -64,7 +68,7 @@ up bench: lab-tools
 test: lab-tools actionlint
 preview: check
 up down lab-status shell preview test bench: ## (needs root: these run again under sudo)
-	sudo env PATH="$$PATH" MAILHOST_CACHE='$(CACHE)' $(MAKE) $@ STACK='$(STACK)' MACHINE='$(MACHINE)' RUNS='$(RUNS)'
+	sudo env PATH="$$PATH" MAILHOST_CACHE='$(CACHE)' MAILHOST_PLUGINS='$(MAILHOST_PLUGINS)' $(MAKE) $@ STACK='$(STACK)' MACHINE='$(MACHINE)' RUNS='$(RUNS)'
 
 endif
 

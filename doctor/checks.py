@@ -304,7 +304,7 @@ DOCTOR: Final = (
     *(PTR, BLOCKLIST, POLICY_LIST),
     *(DOOR, CLOSED, BANNER, CLEARTEXT, TLS, CHAIN, SAME, DAYS, FLOOR, RELAY, DANE, MTA_STS),
     *(LOGIN, ROUND_TRIP, SIGNED, ALIGNED),
-    *(SSH, SERVICES, QUEUE, ON_DISK),
+    *(SSH, MEMORY, SERVICES, QUEUE, ON_DISK),
 )
 """What `make doctor` looks at, in the order of its table."""
 

@@ -26,7 +26,7 @@ from doctor.stack import Stack
 from model import mta_sts, records
 from model import web as web_model
 from model.constants import SMTP, certificate
-from model.preflight import Check
+from model.preflight import Check, needed_memory
 from model.settings import Settings
 
 _PATIENCE_SECONDS: Final = 30
@@ -308,12 +308,15 @@ class _Examination:
 
     def _host(self, answers: Mapping[str, Any]) -> Iterator[Finding]:
         if not self.options.ssh:
-            for check in (checks.SSH, checks.SERVICES, checks.QUEUE, checks.ON_DISK):
+            for check in (checks.SSH, checks.MEMORY, checks.SERVICES, checks.QUEUE, checks.ON_DISK):
                 yield skipped(check, "host", "the host is not to be asked: --no-ssh")
             return
         answer = answers["host"]
         facts = answer if isinstance(answer, host.Facts) else host.Facts(error=reason(answer), cause="other")
         yield judge_host.ssh(facts, f"{self._settings.ssh.user}@{self._settings.ssh.host}")
+        # The update that switches a feature on can only warn of it, in a line that a terminal does not keep.
+        machine = judge_host.machine(facts, os=self._settings.os, needed_memory=needed_memory(self._settings))
+        yield from (finding for finding in machine if finding.check is checks.MEMORY)
         yield from judge_host.services(facts)
         yield judge_host.queue(facts)
         seen = [answer for key, answer in answers.items() if key.startswith("door ") and isinstance(answer, doors.Door)]

@@ -24,6 +24,8 @@ def main() -> int:
     try:
         control.up(DEFAULT_MACHINES)
         plugin_cache.fill()
+        # A lab that was up already may have had other plugins.
+        environment.write()
         _pulumi("stack", "select", "--create", STACK)
         with step("pulumi up"):
             _pulumi("up", "--yes", "--skip-preview", "--stack", STACK)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from lab import official
 from lab.errors import LabError
 
 _LONGEST_SOCKET: Final = 107
@@ -35,8 +36,8 @@ def packages() -> Path:
 
 
 def pulumi_home() -> Path:
-    """PULUMI_HOME of the lab: its plugins can never end in a user's own cache."""
-    return cache() / "pulumi"
+    """PULUMI_HOME of the lab: its plugins can never end in a user's own cache, nor beside official ones."""
+    return cache() / ("pulumi" if official.home() is None else "pulumi-official")
 
 
 def state() -> Path:

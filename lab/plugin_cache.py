@@ -1,8 +1,8 @@
 """Fills the lab's PULUMI_HOME with the resource plugins that the program needs.
 
-The official ones where they can be downloaded, the lab's offline ones elsewhere. The answer is remembered per version,
-so that no later run waits for a network that is not there; the file `lab-plugins.json` in PULUMI_HOME holds it:
-remove it to ask again.
+Those of `MAILHOST_PLUGINS` where it is set (official.py). Otherwise the official ones where they can be downloaded, the
+lab's offline ones elsewhere. The answer is remembered per version, so that no later run waits for a network that is not
+there; the file `lab-plugins.json` in PULUMI_HOME holds it: remove it to ask again.
 """
 
 import json
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from lab import environment, locks, nursery, paths, plugins
+from lab import environment, locks, nursery, official, paths, plugins
 from lab.errors import LabError
 from lab.progress import say, step
 
@@ -68,6 +68,10 @@ def _fill() -> None:
     home = paths.pulumi_home()
     home.mkdir(parents=True, exist_ok=True)
     _keep_no_logs(home)
+    if named := official.home():
+        official.use(named, home)
+        say(f"using the plugins in {named}")
+        return
     answers: dict[str, str] = json.loads(_answers().read_text()) if _answers().exists() else {}
     wanted = {name: f"{name} {plugins.version(name)}" for name in plugins.NAMES}
     unknown = [name for name in plugins.NAMES if wanted[name] not in answers]

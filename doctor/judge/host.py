@@ -36,12 +36,29 @@ def ssh(facts: Facts, where: str) -> Finding:
     if not facts.error or facts.cause == "python":
         return ok(checks.SSH, where, "logged in")
     causes = {
-        "unreachable": ("nobody answers there", ""),
-        "host-key": (
-            "the machine was installed anew, or somebody stands between",
-            "Compare the fingerprint on the hosting company's console, then set `hostKey`.",
+        "unreachable": (
+            "nobody answers there",
+            "The address is `ssh.host`, or else `ipv4`; the port is `ssh.port`. Look at the hosting company's console "
+            "whether the machine runs, and at its firewall.",
         ),
-        "refused": ("no key fits, or sudo wants a password", ""),
+        "host-key": (
+            "the machine was installed anew, `hostKey` is another machine's, or somebody stands between",
+            "Compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the machine's console. Only if that is "
+            "the key it shows, set `hostKey` to it.",
+        ),
+        "agent": (
+            "no key fits",
+            "Put the right key into the agent (`ssh-add -l` lists them), or its public half into `authorized_keys` on "
+            "the host. `ssh.user` says who logs in.",
+        ),
+        "deploy-key": (
+            "the host does not know that key, and with it set the agent is not asked",
+            "Put its public half into `authorized_keys` on the host, or change or remove `sshPrivateKey`.",
+        ),
+        "sudo": (
+            "sudo wants a password",
+            "Let the user in `ssh.user` run sudo without a password, or set it to root.",
+        ),
     }
     cause, fix = causes.get(facts.cause, ("the session ended early", ""))
     return wrong(checks.SSH, where, facts.error, cause, fix)

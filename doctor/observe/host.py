@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import os
 import shlex
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,7 +41,7 @@ class Facts:
     error: str = ""
     """Why it said nothing."""
     cause: str = ""
-    """What that comes from: unreachable, host-key, refused, python, other."""
+    """What that comes from: unreachable, host-key, agent, deploy-key, sudo, python, other."""
     values: Mapping[str, Any] = field(default_factory=dict)
     skew: float = 0
     """Seconds the host's clock is ahead of this machine's."""
@@ -48,17 +49,34 @@ class Facts:
 
 def ask(settings: Settings, questions: Questions, *, timeout: float, patience: float) -> Facts:
     """Run the script as root and return its facts. `timeout` is for the connection, `patience` for the whole."""
+    where, began = f"{settings.ssh.host}:{settings.ssh.port}", time.monotonic()
     try:
         return asyncio.run(asyncio.wait_for(_ask(settings, questions, timeout), patience))
     except TimeoutError:
-        return Facts(error=f"no answer within {patience:.0f} s", cause="unreachable")
+        return Facts(error=f"{where}: no answer within {time.monotonic() - began:.0f} s", cause="unreachable")
     except asyncssh.HostKeyNotVerifiable:
-        return Facts(error="the host shows another key than the pinned one", cause="host-key")
+        pinned = asyncssh.import_public_key(settings.host_key).get_fingerprint()
+        shown = asyncio.run(_fingerprint(settings, timeout))
+        return Facts(error=f"{where} shows the host key {shown}, `hostKey` is {pinned}", cause="host-key")
     except asyncssh.PermissionDenied:
-        return Facts(error=f"{settings.ssh.user} may not log in with any key at hand", cause="refused")
+        with_what = "the key in `sshPrivateKey`" if settings.ssh_private_key else "any key of the SSH agent"
+        cause = "deploy-key" if settings.ssh_private_key else "agent"
+        return Facts(error=f"{settings.ssh.user} may not log in with {with_what}", cause=cause)
     except (asyncssh.Error, OSError) as error:
-        said = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-        return Facts(error=str(said), cause="unreachable")
+        number = getattr(error, "errno", None)
+        said = os.strerror(number) if number and number > 0 else getattr(error, "reason", None) or error
+        return Facts(error=f"{where}: {said}", cause="unreachable")
+
+
+async def _fingerprint(settings: Settings, timeout: float) -> str:
+    """Return the fingerprint of the host key that is served instead of the pinned one."""
+    with suppress(asyncssh.Error, OSError):
+        look = asyncssh.get_server_host_key(
+            settings.ssh.host, settings.ssh.port, config=None, server_host_key_algs=["ssh-ed25519"]
+        )
+        if key := await asyncio.wait_for(look, timeout):
+            return key.get_fingerprint()
+    return "of somebody else"
 
 
 @asynccontextmanager
@@ -111,5 +129,5 @@ def facts(status: int | None, out: str, said: str, started: float) -> Facts:
         skew = float(values["now"]) - started
     except (ValueError, KeyError, TypeError):
         last = said.strip().splitlines()[-1:] or [f"it ended with {status}"]
-        return Facts(error=last[0], cause="refused" if "sudo" in last[0] else "other")
+        return Facts(error=last[0], cause="sudo" if "sudo" in last[0] else "other")
     return Facts(values=values, skew=skew)

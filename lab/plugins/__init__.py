@@ -1,11 +1,13 @@
 """Offline stand-ins for the official resource plugins, where those cannot be downloaded.
 
-They do what the official ones do, but for these deliberate differences:
+They do what the official ones do, in the same words; their tests also run against those (CONTRIBUTING.md).
+The deliberate differences, all of them stricter or sooner over:
 
-- an SSH host (or proxy) without a pinned `hostKey` is refused, and a wrong key is not dialled again;
-- SSH connections are closed after each operation;
-- dial retries are shown while they last and leave one message;
-- the Cloudflare plugin speaks only to a configured `baseUrl`, and takes no misspelt input and no text for a number;
+- an input that the schema does not have, or of another type, is refused, by its name and never with its value;
+- an SSH host (or proxy) without a pinned `hostKey` is refused;
+- a host that accepts a connection and says nothing, and an operation without its engine, end after some minutes;
+- a logged line of 64 KiB is a failure, not a plugin that hangs;
+- the Cloudflare plugin speaks only to a configured `baseUrl`, and takes no text for a number;
 - an encrypted private key in OpenSSH's own format needs the package `bcrypt`.
 
 Every plugin process imports this package, and every preview pays for it: what only `install` needs is imported there.
@@ -35,6 +37,13 @@ def install(pulumi: "Path", home: "Path", python: "Path", *, nursery: "Path") ->
 
     del pulumi
     cache.install(home, python, nursery)
+
+
+def is_stand_in(binary: "Path") -> bool:
+    """Whether a plugin's executable is a launcher that `install` wrote."""
+    from lab.plugins import cache  # noqa: PLC0415
+
+    return cache.is_stand_in(binary)
 
 
 def version(name: str) -> str:

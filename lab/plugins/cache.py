@@ -19,7 +19,7 @@ def install(home: Path, python: Path, nursery: Path) -> None:
     compileall.compile_dir(here, quiet=2)
     for name in NAMES:
         binary = home / "plugins" / f"resource-{name}-v{version(name)}" / f"pulumi-resource-{name}"
-        if binary.exists() and _MARK.encode() not in binary.read_bytes()[:200]:
+        if binary.exists() and not is_stand_in(binary):
             continue
         binary.parent.mkdir(parents=True, exist_ok=True)
         partial = binary.with_suffix(".new")
@@ -28,6 +28,12 @@ def install(home: Path, python: Path, nursery: Path) -> None:
         partial.write_text(f'#!/bin/sh\n{_MARK}\n{launch} "$@"\n', encoding="utf-8")
         partial.chmod(0o755)
         partial.replace(binary)
+
+
+def is_stand_in(binary: Path) -> bool:
+    """See `lab.plugins.is_stand_in`."""
+    with binary.open("rb") as file:
+        return _MARK.encode() in file.read(200)
 
 
 def version(name: str) -> str:

@@ -15,32 +15,35 @@ _PATIENCE = 5
 
 
 def main() -> None:
-    """Stand between the engine and the plugin: when one of us ends, so do the others."""
+    """Stand between the engine and the plugin.
+
+    When the plugin ends, so do we, and the other way round. Without its engine the plugin ends when nothing runs.
+    """
     # So the engine ends its plugins, and waits until they are gone.
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     # Before the plugin can answer it: it may be killed from then on.
     engine = posix.getppid()
     folder, name, *arguments = sys.argv[1:]
-    plugin = _adopt(f"{folder}/{name}", arguments)
+    plugin = _adopt(f"{folder}/{name}", engine, arguments)
     if plugin is None:
         here = __file__.rpartition("/")[0]
         posix.execv(sys.executable, [sys.executable, "-I", here, name, *arguments])
     plugin.settimeout(1)
-    # The engine ends its plugins; one that was itself killed cannot.
-    while posix.getppid() == engine:
+    while True:
         try:
             plugin.recv(1)
         except TimeoutError:
             continue
-        sys.exit(f"the offline plugin {name} has ended")
+        sys.exit(f"the offline plugin {name} has ended" if posix.getppid() == engine else 0)
 
 
-def _adopt(address: str, arguments: list[str]) -> _socket.socket | None:
+def _adopt(address: str, engine: int, arguments: list[str]) -> _socket.socket | None:
     """The connection to a plugin with our streams, folder and environment; None when there is no nursery."""
     nursery = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     nursery.settimeout(_PATIENCE)
     encoding = sys.getfilesystemencoding()
-    words = (word.encode(encoding, "surrogateescape") for word in (str(len(arguments)), *arguments))
+    numbers = (str(engine), str(len(arguments)))
+    words = (word.encode(encoding, "surrogateescape") for word in (*numbers, *arguments))
     variables = (key + b"=" + value for key, value in posix.environ.items())
     streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
     try:

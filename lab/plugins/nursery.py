@@ -24,8 +24,8 @@ _LONGEST_REQUEST: Final = 1 << 20
 _PAUSE_SECONDS: Final = 0.25
 """From the end of a plugin to its successor: the engine ends in that moment, and needs the processor itself."""
 
-Adoption = Callable[[], Awaitable[list[str]]]
-"""Waits for a launcher, takes over what it has, and returns the plugin's arguments."""
+Adoption = Callable[[], Awaitable[tuple[list[str], int]]]
+"""Waits for a launcher, takes over what it has, and returns the plugin's arguments and the engine's process."""
 
 
 def serve(folder: Path, names: Sequence[str], become: Callable[[str, Adoption], None]) -> None:
@@ -102,7 +102,9 @@ def _stale(sources: Mapping[Path, float]) -> bool:
     return any(_changed(file) != then for file, then in sources.items())
 
 
-async def _adopted(listener: socket.socket, nursery: socket.socket, sources: Mapping[Path, float]) -> list[str]:
+async def _adopted(
+    listener: socket.socket, nursery: socket.socket, sources: Mapping[Path, float]
+) -> tuple[list[str], int]:
     """Wait for a launcher at `listener` and take over what it has; ends with the nursery until then."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
@@ -115,18 +117,18 @@ async def _adopted(listener: socket.socket, nursery: socket.socket, sources: Map
     if _stale(sources):
         # The launcher does without, and the nursery starts anew.
         os._exit(0)
-    arguments = _take_over(launcher)
+    taken = _take_over(launcher)
     listener.close()
     # The nursery hears that this one was taken, and by the end of the connection that it is over.
     nursery.send(b"+")
     nursery.detach()
-    return arguments
+    return taken
 
 
-def _take_over(launcher: socket.socket) -> list[str]:
-    """Get what the launcher has, and end with it; returns the plugin's arguments."""
+def _take_over(launcher: socket.socket) -> tuple[list[str], int]:
+    """Get what the launcher has, and end with it; returns the plugin's arguments and the engine's process."""
     request, streams, _, _ = socket.recv_fds(launcher, _LONGEST_REQUEST, 3)
-    folder, count, *rest = request.split(b"\0")
+    folder, engine, count, *rest = request.split(b"\0")
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -139,7 +141,7 @@ def _take_over(launcher: socket.socket) -> list[str]:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     launcher.send(b"+")
     _end_with(launcher.detach())
-    return [os.fsdecode(word) for word in words]
+    return [os.fsdecode(word) for word in words], int(engine)
 
 
 def _end_with(launcher: int) -> None:

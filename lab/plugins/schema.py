@@ -112,6 +112,12 @@ def changes(fields: Mapping[str, Field], old: Mapping[str, Any], new: Mapping[st
     return result
 
 
+def secrecy_changes(fields: Mapping[str, Field], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Change]:
+    """Input properties whose value stays and becomes secret, or is no longer."""
+    shared = fields.keys() & old.keys() & new.keys()
+    return {key: "update" for key in shared if plain(old[key]) == plain(new[key]) and old[key] != new[key]}
+
+
 def _change(path: str, before: Any, after: Any) -> dict[str, Change]:
     # An unknown equals nothing, not even the same unknown of the last preview.
     if before == after and not isinstance(after, Unknown):

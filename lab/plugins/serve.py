@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -19,7 +20,7 @@ import grpc.aio  # type: ignore[import-untyped]
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2, plugin_pb2, provider_pb2
 
-from lab.plugins.schema import Change, Field, Problem, changes, normalise, problems
+from lab.plugins.schema import Change, Field, Problem, changes, normalise, problems, secrecy_changes
 from lab.plugins.values import UNKNOWN, Secret, decode_map, encode_map, has_secret, has_unknown, plain
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ _SEVERITIES: Final[Mapping[Severity, Any]] = {
     "warning": engine_pb2.WARNING,
     "error": engine_pb2.ERROR,
 }
+_ORPHAN_SECONDS: Final = 420
+"""How long an operation may go on without its engine; the official plugins know no end."""
 
 
 class Failure(Exception):
@@ -63,12 +66,10 @@ class Call:
     urn: str
     status: Callable[[str], Awaitable[None]]
     """Shown while it is true, and gone afterwards."""
-    report: Callable[[str], Awaitable[None]]
-    """Kept among the diagnostics of the run."""
     log: Callable[[Severity, str], Awaitable[None]]
     """Kept among the diagnostics of the run."""
     pause: Callable[[float], Awaitable[None]]
-    """Waits for some seconds; a Failure when the user interrupts the run."""
+    """Waits for some seconds; a Failure when the run was interrupted or the resource's custom timeout is over."""
 
     @property
     def name(self) -> str:
@@ -83,7 +84,8 @@ class Resource:
     inputs: ClassVar[Mapping[str, Field]]
     outputs: ClassVar[tuple[str, ...]] = ()
     """Properties only the provider sets."""
-    secret_outputs: ClassVar[frozenset[str]] = frozenset()
+    compares_secrecy: ClassVar[bool] = False
+    """Whether a value that becomes secret, or is no longer, is a change."""
 
     def check(self, inputs: Mapping[str, Any]) -> list[Problem]:
         """Problems beyond the schema's."""
@@ -128,6 +130,8 @@ class Provider:
 
     version: ClassVar[str]
     config: ClassVar[Mapping[str, Field]] = {}
+    bounded: ClassVar[bool] = True
+    """Whether a custom timeout ends an operation, and not only its pauses."""
 
     def __init__(self) -> None:
         self.resources: dict[str, Resource] = {}
@@ -147,8 +151,28 @@ def unique_id(prefix: str) -> str:
     return f"{prefix}{secrets.token_hex(4)}"
 
 
+def _watched(engine: int) -> asyncio.Event:
+    """An event that is set when the process of this number has ended."""
+    gone = asyncio.Event()
+    try:
+        handle = os.pidfd_open(engine)
+    except ProcessLookupError:
+        gone.set()
+        return gone
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        # It stays readable, and would keep the loop busy.
+        loop.remove_reader(handle)
+        os.close(handle)
+        gone.set()
+
+    loop.add_reader(handle, ended)
+    return gone
+
+
 def main(provider: Provider, adopted: "Adoption | None" = None) -> None:
-    """Serve the provider to the engine until that goes; `adopted`: there are no arguments before (nursery.py)."""
+    """Serve the provider until the engine is gone and nothing runs; `adopted`: no arguments before (nursery.py)."""
     asyncio.run(_Server(provider).serve(adopted))
 
 
@@ -158,6 +182,7 @@ class _Server:
         self._engine = ""
         self._channel: grpc.aio.Channel | None = None
         self._interrupted = asyncio.Event()
+        self._running: set[asyncio.Future[Any]] = set()
 
     async def serve(self, adopted: "Adoption | None") -> None:
         options = [
@@ -170,15 +195,18 @@ class _Server:
         )
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        arguments = sys.argv[2:] if adopted is None else await adopted()
+        arguments, engine = (sys.argv[2:], os.getppid()) if adopted is None else await adopted()
         self._engine = next(argument for argument in arguments if not argument.startswith("-"))
         # Once the engine knows the port it may end at any moment.
-        parent = os.getppid()
+        gone = _watched(engine)
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
-        # The engine ends its plugins; one that was itself killed cannot, and must not leave us behind.
-        while os.getppid() == parent:
-            await asyncio.sleep(1)
+        await gone.wait()
+        # The engine was killed, or it would have ended us. Like the official providers': no attempt is repeated, and
+        # what runs on a host goes on.
+        self._interrupted.set()
+        if self._running:
+            await asyncio.wait(self._running, timeout=_ORPHAN_SECONDS)
 
     def _methods(self) -> dict[str, grpc.RpcMethodHandler]:
         pb = provider_pb2
@@ -209,9 +237,13 @@ class _Server:
         self, method: Callable[[Any], Awaitable[Any]]
     ) -> Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            limit = getattr(request, "timeout", 0) or None
+            limit = getattr(request, "timeout", 0) if self._provider.bounded else None
+            # An engine that dies cancels its calls, and would end the command that runs for it.
+            task = asyncio.ensure_future(asyncio.wait_for(method(request), limit or None))
+            self._running.add(task)
+            task.add_done_callback(self._ended)
             try:
-                return await asyncio.wait_for(method(request), limit)
+                return await asyncio.shield(task)
             except Failure as failure:
                 if isinstance(failure, Diagnostic):
                     await self._log(getattr(request, "urn", ""), failure.logged, "error")
@@ -232,6 +264,12 @@ class _Server:
 
         return call
 
+    def _ended(self, task: asyncio.Future[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # Nobody else may have waited for it.
+            task.exception()
+
     async def _plugin_info(self, _: empty_pb2.Empty) -> plugin_pb2.PluginInfo:
         return plugin_pb2.PluginInfo(version=self._provider.version)
 
@@ -240,10 +278,14 @@ class _Server:
         self._interrupted.set()
         return empty_pb2.Empty()
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float, deadline: float | None) -> None:
+        left = None if deadline is None else deadline - time.monotonic()
+        over = left is not None and left < seconds
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._interrupted.wait(), seconds)
-            raise Failure("interrupted while waiting to try again")
+            await asyncio.wait_for(self._interrupted.wait(), left if over else seconds)
+            raise Failure("context canceled")
+        if over:
+            raise Failure("context deadline exceeded")
 
     async def _log(self, urn: str, message: str, severity: Severity, *, passing: bool = False) -> None:
         if self._channel is None:
@@ -258,23 +300,26 @@ class _Server:
         with contextlib.suppress(grpc.aio.AioRpcError):
             await send(request)
 
-    def _resource(self, urn: str) -> tuple[Resource, Call]:
+    def _resource(self, request: Any) -> tuple[Resource, Call]:
+        urn = request.urn
         token = urn.split("::")[2].rsplit("$", 1)[-1]
         resource = self._provider.resources.get(token)
         if resource is None:
             known = ", ".join(sorted(self._provider.resources))
             raise Failure(f"the offline plugin has no resource type {token}; it has: {known}")
+        limit = getattr(request, "timeout", 0)
+        deadline = time.monotonic() + limit if limit else None
 
         async def status(message: str) -> None:
             await self._log(urn, message, "info", passing=True)
 
-        async def report(message: str) -> None:
-            await self._log(urn, message, "info")
-
         async def log(severity: Severity, message: str) -> None:
             await self._log(urn, message, severity)
 
-        return resource, Call(urn=urn, status=status, report=report, log=log, pause=self._pause)
+        async def pause(seconds: float) -> None:
+            await self._pause(seconds, deadline)
+
+        return resource, Call(urn=urn, status=status, log=log, pause=pause)
 
     async def _check_config(self, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
         news = decode_map(request.news)
@@ -295,54 +340,56 @@ class _Server:
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     async def _check(self, request: provider_pb2.CheckRequest) -> provider_pb2.CheckResponse:
-        resource, _ = self._resource(request.urn)
+        resource, _ = self._resource(request)
         inputs = normalise(resource.inputs, decode_map(request.news))
         found = list(problems(resource.inputs, inputs)) or resource.check(plain(inputs))
         return provider_pb2.CheckResponse(inputs=encode_map(inputs), failures=_failures(found))
 
     async def _diff(self, request: provider_pb2.DiffRequest) -> provider_pb2.DiffResponse:
-        resource, _ = self._resource(request.urn)
+        resource, _ = self._resource(request)
         state = decode_map(request.olds)
         inputs = _without_changes(decode_map(request.news), state, request.ignoreChanges)
         changed = resource.changes(plain(state), plain(inputs))
+        if resource.compares_secrecy:
+            changed |= secrecy_changes(resource.inputs, state, inputs)
         return _diff_response(
             changed, replaces=frozenset(key for key, field in resource.inputs.items() if field.replaces)
         )
 
     async def _create(self, request: provider_pb2.CreateRequest) -> provider_pb2.CreateResponse:
-        resource, call = self._resource(request.urn)
+        resource, call = self._resource(request)
         inputs = decode_map(request.properties)
         if request.preview:
-            state = {**inputs, **_sealed(resource, resource.planned(None, plain(inputs)))}
+            state = {**inputs, **resource.planned(None, plain(inputs))}
             return provider_pb2.CreateResponse(properties=encode_map(state))
         resource_id, outputs = await resource.create(call, plain(inputs))
-        state = {**inputs, **_sealed(resource, outputs)}
+        state = {**inputs, **outputs}
         return provider_pb2.CreateResponse(id=resource_id, properties=encode_map(state))
 
     async def _read(self, request: provider_pb2.ReadRequest) -> provider_pb2.ReadResponse:
-        resource, call = self._resource(request.urn)
+        resource, call = self._resource(request)
         known, inputs = decode_map(request.properties), decode_map(request.inputs)
         found = await resource.read(call, request.id, plain(known))
         if found is None:
             return provider_pb2.ReadResponse()
         resource_id, state = found
-        current = _sealed(resource, state, known)
+        current = _sealed(state, known)
         # Without inputs it is an import.
         inputs = {key: current.get(key, value) for key, value in inputs.items()} or resource.imported(current)
         return provider_pb2.ReadResponse(id=resource_id, properties=encode_map(current), inputs=encode_map(inputs))
 
     async def _update(self, request: provider_pb2.UpdateRequest) -> provider_pb2.UpdateResponse:
-        resource, call = self._resource(request.urn)
+        resource, call = self._resource(request)
         state = decode_map(request.olds)
         inputs = _without_changes(decode_map(request.news), state, request.ignoreChanges)
         if request.preview:
             outputs = resource.planned(plain(state), plain(inputs))
         else:
             outputs = await resource.update(call, request.id, plain(state), plain(inputs))
-        return provider_pb2.UpdateResponse(properties=encode_map({**inputs, **_sealed(resource, outputs, state)}))
+        return provider_pb2.UpdateResponse(properties=encode_map({**inputs, **_sealed(outputs, state)}))
 
     async def _delete(self, request: provider_pb2.DeleteRequest) -> empty_pb2.Empty:
-        resource, call = self._resource(request.urn)
+        resource, call = self._resource(request)
         await resource.delete(call, request.id, plain(decode_map(request.properties)))
         return empty_pb2.Empty()
 
@@ -388,14 +435,14 @@ def _diff_response(changed: Mapping[str, Change], *, replaces: frozenset[str]) -
     )
 
 
-def _sealed(resource: Resource, values: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The values, secret again where the type says so or where they were secret before."""
+def _sealed(values: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, secret again where they were secret before."""
     sealed: dict[str, Any] = {}
     for key, value in values.items():
-        before = (known or {}).get(key)
+        before = known.get(key)
         if before is not None and plain(before) == value:
             sealed[key] = before
-        elif key in resource.secret_outputs or has_secret(before):
+        elif has_secret(before):
             sealed[key] = Secret(value)
         else:
             sealed[key] = value

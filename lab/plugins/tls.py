@@ -1,18 +1,23 @@
 """Offline stand-in for the resource plugin `tls` 5.5.1: PrivateKey.
 
-Formats: terraform-provider-tls, docs/resources/private_key.md. Every change of an input makes a new key.
+Formats: terraform-provider-tls, docs/resources/private_key.md. Every change of an input makes a new key. Like the
+official plugin it marks nothing as secret: the SDK does (`additional_secret_outputs`).
 """
 
 import base64
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from lab.plugins.schema import Change, Field
-from lab.plugins.serve import Call, Provider, Resource
+from lab.plugins.serve import Call, Diagnostic, Provider, Resource
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+
+_SMALLEST: Final = 1024
+"""Bits of an RSA key that Go makes."""
 
 
 class PrivateKey(Resource):
@@ -25,6 +30,7 @@ class PrivateKey(Resource):
         "ecdsaCurve": Field(choices=("P224", "P256", "P384", "P521"), replaces=True),
     }
     outputs = (
+        "id",
         "privateKeyPem",
         "privateKeyOpenssh",
         "privateKeyPemPkcs8",
@@ -33,7 +39,6 @@ class PrivateKey(Resource):
         "publicKeyFingerprintMd5",
         "publicKeyFingerprintSha256",
     )
-    secret_outputs = frozenset({"privateKeyPem", "privateKeyOpenssh", "privateKeyPemPkcs8"})
 
     _defaults: ClassVar[Mapping[str, Any]] = {"rsaBits": 2048, "ecdsaCurve": "P224"}
 
@@ -46,8 +51,7 @@ class PrivateKey(Resource):
         del call
         settings = {**self._defaults, **inputs}
         outputs = _describe(_generate(settings["algorithm"], int(settings["rsaBits"]), settings["ecdsaCurve"]))
-        der = outputs.pop("id")
-        return der, {"rsaBits": settings["rsaBits"], "ecdsaCurve": settings["ecdsaCurve"], **outputs}
+        return outputs["id"], {"rsaBits": settings["rsaBits"], "ecdsaCurve": settings["ecdsaCurve"], **outputs}
 
 
 class TlsProvider(Provider):
@@ -64,6 +68,11 @@ def _generate(algorithm: str, bits: int, curve: str) -> "PrivateKeyTypes":
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415 - not needed for a preview
 
     if algorithm == "RSA":
+        if bits < _SMALLEST:
+            detail = (
+                f"crypto/rsa: {bits}-bit keys are insecure (see https://go.dev/pkg/crypto/rsa#hdr-Minimum_key_size)"
+            )
+            raise Diagnostic("Unable to generate Key from configuration", detail)
         return rsa.generate_private_key(public_exponent=65537, key_size=bits)
     if algorithm == "ED25519":
         return ed25519.Ed25519PrivateKey.generate()

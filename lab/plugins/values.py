@@ -40,7 +40,7 @@ UNKNOWN: Final = Unknown()
 
 @dataclass(frozen=True)
 class Secret:
-    """A value the engine encrypts in state and masks in output."""
+    """A value the engine encrypts in state and masks in output; its parts may be secret once more."""
 
     value: Any
 
@@ -88,7 +88,7 @@ def _decode_struct(struct: struct_pb2.Struct) -> Any:
     if signature is None:
         return fields
     if signature == SECRET_SIGNATURE:
-        return Secret(plain(fields.get("value")))
+        return Secret(fields.get("value"))
     if signature in {ASSET_SIGNATURE, ARCHIVE_SIGNATURE}:
         return Asset(
             archive=signature == ARCHIVE_SIGNATURE,

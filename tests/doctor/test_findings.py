@@ -305,7 +305,18 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
         checks.SSH,
         "installed anew",
     ),
-    "no way in": (lambda: host.ssh(Facts(error="Permission denied", cause="refused"), "root"), checks.SSH, "no key"),
+    "no way in": (lambda: host.ssh(Facts(error="Permission denied", cause="agent"), "root"), checks.SSH, "no key"),
+    "a deploy key that the host does not know": (
+        lambda: host.ssh(Facts(error="Permission denied", cause="deploy-key"), "root"),
+        checks.SSH,
+        "sshPrivateKey",
+    ),
+    "a sudo that asks": (lambda: host.ssh(Facts(error="sudo", cause="sudo"), "deploy"), checks.SSH, "ssh.user"),
+    "nobody at the address": (
+        lambda: host.ssh(Facts(error="Connection refused", cause="unreachable"), "root"),
+        checks.SSH,
+        "ssh.port",
+    ),
     "a file changed by hand": (
         lambda: host.services(seen.facts(status="postfix: generation 4, files changed by hand, active")),
         checks.SERVICES,

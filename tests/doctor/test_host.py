@@ -79,7 +79,7 @@ def test_a_mail_server_that_cannot_be_reached_is_an_answer() -> None:
     [
         (127, "", "bash: python3: command not found", "python"),
         (1, "", "ModuleNotFoundError: No module named 'json'", "python"),  # python3-minimal
-        (1, "", "sudo: a password is required", "refused"),
+        (1, "", "sudo: a password is required", "sudo"),
         (1, "", "", "other"),
         (0, "welcome!", "", "other"),
     ],

@@ -233,7 +233,10 @@ class Stack:
         )
 
     def cut_off(self, running: "subprocess.Popen[str]", reached: Callable[[], object], what: str) -> None:
-        """Kill the engine of an update in its middle: as soon as `reached` says so."""
+        """Kill the engine of an update in its middle: as soon as `reached` says so.
+
+        What it runs on the host goes on, and the plugin until that has ended: the next update may meet it.
+        """
         try:
             wait_for(lambda: running.poll() is not None or reached(), what, seconds=90)
             underway = running.poll() is None

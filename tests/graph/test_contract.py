@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+import asyncssh
 import pytest
 
-from tests.graph.harness import Graph, Seen, is_secret
+from tests.graph.conftest import CONFIG
+from tests.graph.harness import Graph, Seen, is_secret, run
 from tests.official import Argument, arguments, class_of
 
 RESOURCES = {
@@ -55,6 +57,18 @@ def test_connections_are_what_the_official_type_takes(graph: Graph) -> None:
     official = arguments(class_of("pulumi_command/remote/_inputs.py", "ConnectionArgs"))
     for seen in graph.commands():
         check(connection_of(seen), official, seen.name)
+
+
+def test_connection_with_a_private_key_has_only_official_names(graph: Graph) -> None:
+    """Refused over any other name, the official plugin shows the private key in its error (pulumi#19465)."""
+    key = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    official = arguments(class_of("pulumi_command/remote/_inputs.py", "ConnectionArgs"))
+    with_key = run(CONFIG | {"sshPrivateKey": key}, secret_keys=("mailboxes", "sshPrivateKey"))
+    connections = [connection_of(seen) for seen in with_key.commands()]
+    # One place makes them all, so that no command can have one of its own.
+    assert connections == [connections[0]] * len(list(graph.commands()))
+    check(connections[0], official, "connection")
+    assert connections[0]["privateKey"] == key
 
 
 def test_the_zone_lookup_asks_what_the_official_function_takes(graph: Graph) -> None:

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +16,35 @@ from typing import Any
 import asyncssh
 import grpc  # type: ignore[import-untyped]
 import pytest
-from google.protobuf import empty_pb2
+from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import engine_pb2, provider_pb2
 
-from lab.plugins.values import decode_map, encode_map
+from lab import official
+from lab.plugins.values import SECRET_SIGNATURE, SIGNATURE, UNKNOWN_STRING, decode_map, encode_map
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "sesame"  # noqa: S105 - of the SSH servers below
+
+
+_OUTPUT_SIGNATURE = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
+"""Of a value as official plugins may answer it: perhaps unknown, perhaps secret (the SDK's resource/properties.go)."""
+
+
+def decoded(struct: struct_pb2.Struct) -> dict[str, Any]:
+    """The property map, with outputs as the values they stand for."""
+    plain = struct_pb2.Struct(fields={key: _without_outputs(value) for key, value in struct.fields.items()})
+    return decode_map(plain)
+
+
+def _without_outputs(value: struct_pb2.Value) -> struct_pb2.Value:
+    fields = value.struct_value.fields
+    if SIGNATURE in fields and fields[SIGNATURE].string_value == _OUTPUT_SIGNATURE:
+        known = fields["value"] if "value" in fields else struct_pb2.Value(string_value=UNKNOWN_STRING)
+        if "secret" not in fields or not fields["secret"].bool_value:
+            return known
+        secret = {SIGNATURE: struct_pb2.Value(string_value=SECRET_SIGNATURE), "value": known}
+        return struct_pb2.Value(struct_value=struct_pb2.Struct(fields=secret))
+    return value
 
 
 class PluginError(Exception):
@@ -33,6 +56,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        """What stays, as `SEVERITY: text`."""
         self.passing: list[str] = []
         self._server = grpc.server(futures.ThreadPoolExecutor(1))
         log = grpc.unary_unary_rpc_method_handler(
@@ -46,32 +70,26 @@ class Engine:
 
     def _log(self, request: engine_pb2.LogRequest, context: object) -> empty_pb2.Empty:
         del context
-        (self.passing if request.ephemeral else self.lines).append(request.message)
+        if request.ephemeral:
+            self.passing.append(request.message)
+        else:
+            self.lines.append(f"{engine_pb2.LogSeverity.Name(request.severity)}: {request.message}")
         return empty_pb2.Empty()
 
     def close(self) -> None:
         self._server.stop(None).wait()
 
 
-class Plugin:
-    """A running plugin, called like the engine calls it."""
+class Served:
+    """A plugin that listens, called like the engine calls it."""
 
-    def __init__(self, name: str, engine: Engine, environment: dict[str, str]) -> None:
-        command = [sys.executable, "-I", str(ROOT / "lab" / "plugins"), name, engine.address]
-        variables = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables | environment, cwd="/"
-        )
-        assert self.process.stdout is not None
-        port = int(self.process.stdout.readline())
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    def __init__(self, port: int) -> None:
+        unlimited = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=unlimited)
 
-    def close(self) -> str:
-        """End it; returns what it wrote to stderr."""
+    def hang_up(self) -> None:
+        """Cancel what is called, as an engine does that dies."""
         self._channel.close()
-        self.process.terminate()
-        _, errors = self.process.communicate(timeout=10)
-        return errors.decode()
 
     def call(self, method: str, request: Any, response: Any) -> Any:
         call = self._channel.unary_unary(
@@ -98,10 +116,32 @@ class Plugin:
         request = provider_pb2.InvokeRequest(tok=token, args=encode_map(args))
         response = self.call("Invoke", request, provider_pb2.InvokeResponse)
         assert not response.failures, response.failures
-        return decode_map(getattr(response, "return"))
+        return decoded(getattr(response, "return"))
 
     def resource(self, token: str, name: str = "it") -> "ResourceCalls":
         return ResourceCalls(self, f"urn:pulumi:s::p::{token}::{name}")
+
+
+class Plugin(Served):
+    """A plugin that was started for this."""
+
+    def __init__(self, name: str, engine: Engine, environment: dict[str, str]) -> None:
+        command = [sys.executable, "-I", str(ROOT / "lab" / "plugins"), name]
+        if home := official.home():
+            command = [str(official.binary(home, name))]
+        variables = {key: value for key, value in os.environ.items() if key != "SSH_AUTH_SOCK"} | environment
+        self.process = subprocess.Popen(
+            [*command, engine.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables, cwd="/"
+        )
+        assert self.process.stdout is not None
+        super().__init__(int(self.process.stdout.readline()))
+
+    def close(self) -> str:
+        """End it; returns what it wrote to stderr."""
+        self.hang_up()
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=10)
+        return errors.decode()
 
 
 @dataclass
@@ -117,14 +157,14 @@ class Diff:
 class ResourceCalls:
     """The operations of one resource."""
 
-    plugin: Plugin
+    plugin: Served
     urn: str
 
     def check(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """Checked inputs, and refusals by property."""
         request = provider_pb2.CheckRequest(urn=self.urn, news=encode_map(inputs))
         response = self.plugin.call("Check", request, provider_pb2.CheckResponse)
-        return decode_map(response.inputs), {failure.property: failure.reason for failure in response.failures}
+        return decoded(response.inputs), {failure.property: failure.reason for failure in response.failures}
 
     def diff(self, state: dict[str, Any], inputs: dict[str, Any], *, ignored: Sequence[str] = ()) -> Diff:
         request = provider_pb2.DiffRequest(
@@ -132,7 +172,6 @@ class ResourceCalls:
         )
         response = self.plugin.call("Diff", request, provider_pb2.DiffResponse)
         kinds = {path: provider_pb2.PropertyDiff.Kind.Name(item.kind) for path, item in response.detailedDiff.items()}
-        assert response.hasDetailedDiff
         return Diff(kinds, list(response.replaces), response.changes == provider_pb2.DiffResponse.DIFF_SOME)
 
     def create(
@@ -142,7 +181,7 @@ class ResourceCalls:
             urn=self.urn, properties=encode_map(inputs), preview=preview, timeout=timeout
         )
         response = self.plugin.call("Create", request, provider_pb2.CreateResponse)
-        return response.id, decode_map(response.properties)
+        return response.id, decoded(response.properties)
 
     def update(
         self, state: dict[str, Any], inputs: dict[str, Any], *, resource_id: str = "id", preview: bool = False
@@ -150,7 +189,7 @@ class ResourceCalls:
         request = provider_pb2.UpdateRequest(
             urn=self.urn, id=resource_id, olds=encode_map(state), news=encode_map(inputs), preview=preview
         )
-        return decode_map(self.plugin.call("Update", request, provider_pb2.UpdateResponse).properties)
+        return decoded(self.plugin.call("Update", request, provider_pb2.UpdateResponse).properties)
 
     def read(
         self, resource_id: str, state: dict[str, Any], inputs: dict[str, Any]
@@ -159,7 +198,7 @@ class ResourceCalls:
             urn=self.urn, id=resource_id, properties=encode_map(state), inputs=encode_map(inputs)
         )
         response = self.plugin.call("Read", request, provider_pb2.ReadResponse)
-        return response.id, decode_map(response.properties), decode_map(response.inputs)
+        return response.id, decoded(response.properties), decoded(response.inputs)
 
     def delete(self, state: dict[str, Any], *, resource_id: str = "id") -> None:
         request = provider_pb2.DeleteRequest(urn=self.urn, id=resource_id, properties=encode_map(state))
@@ -183,7 +222,7 @@ def engine(only_engine: Engine) -> Engine:
 
 @pytest.fixture(scope="session")
 def start(only_engine: Engine) -> Iterator[Callable[..., Plugin]]:
-    """Starts plugins by name and environment, once each; they must not write to stderr, where the engine shows it."""
+    """Starts plugins by name and environment, once each; ours must not write to stderr, where the engine shows it."""
     started: dict[tuple[Any, ...], Plugin] = {}
 
     def make(name: str, **environment: str) -> Plugin:
@@ -193,7 +232,16 @@ def start(only_engine: Engine) -> Iterator[Callable[..., Plugin]]:
         return started[key]
 
     yield make
-    assert "".join([plugin.close() for plugin in started.values()]) == ""
+    errors = "".join([plugin.close() for plugin in started.values()])
+    assert errors == "" or official.home() is not None
+
+
+def eventually(true: Callable[[], object], *, seconds: float = 10) -> None:
+    """Wait until it is true."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @dataclass
@@ -205,9 +253,13 @@ class SshServer:
     user_key: asyncssh.SSHKey = field(default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"))
     port: int = 0
     connections: int = 0
-    open: int = 0
+    live: set[asyncssh.SSHServerConnection] = field(default_factory=set)
     commands: list[str] = field(default_factory=list)
     refuse_first: int = 0
+    accepts: Collection[str] = ("LANG", "PULUMI_COMMAND_STDOUT")
+    """Variables that a command gets; sshd would say that it takes no other (AcceptEnv), this server does not."""
+    reads: bool = True
+    """Whether a command gets its standard input."""
 
     def __post_init__(self) -> None:
         # Two exports of one key differ.
@@ -240,13 +292,14 @@ class SshServer:
         class Server(asyncssh.SSHServer):
             def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
                 seen.connections += 1
-                seen.open += 1
+                seen.live.add(conn)
+                self._conn = conn
                 if seen.connections <= seen.refuse_first:
                     conn.abort()
 
             def connection_lost(self, exc: Exception | None) -> None:
                 del exc
-                seen.open -= 1
+                seen.live.discard(self._conn)
 
             def begin_auth(self, username: str) -> bool:
                 del username
@@ -271,8 +324,7 @@ class SshServer:
 
         async def execute(process: asyncssh.SSHServerProcess[bytes]) -> None:
             self.commands.append(process.command or "")
-            # As sshd with `AcceptEnv LANG`: the rest is dropped without a word.
-            sent = {key: value for key, value in process.env.items() if key in {"LANG", "PULUMI_COMMAND_STDOUT"}}
+            sent = {key: value for key, value in process.env.items() if key in self.accepts}
             shell = await asyncio.create_subprocess_shell(
                 process.command or "",
                 cwd=self.folder,
@@ -283,7 +335,7 @@ class SshServer:
                 start_new_session=True,
             )
             try:
-                output, errors = await shell.communicate(await process.stdin.read())
+                output, errors = await shell.communicate(await process.stdin.read() if self.reads else b"")
             finally:
                 if shell.returncode is None:
                     os.killpg(shell.pid, signal.SIGKILL)
@@ -310,6 +362,8 @@ class SshServer:
         while not ended.is_set():
             await asyncio.sleep(0.01)
         server.close()
+        for connection in tuple(self.live):
+            connection.abort()
         await server.wait_closed()
 
 

@@ -252,7 +252,8 @@ def test_refresh_takes_over_what_the_zone_says(record: ResourceCalls, lab: Lab, 
     engine.lines.clear()
     assert record.read(resource_id, state, inputs())[0] == ""
     assert engine.lines == [
-        "[WARNING] The resource was not found on the server and will be removed from state.: Resource not found"
+        "WARNING: [WARNING] The resource was not found on the server and will be removed from state.: "
+        "Resource not found"
     ]
 
 
@@ -385,7 +386,7 @@ def test_refusal_of_the_api_is_shown_whole_and_twice(record: ResourceCalls, lab:
     }
     text = f'POST "{lab.url}/zones/{ID}/dns_records": 400 Bad Request {json.dumps(body)}'
     assert str(error.value) == f"failed to make http request: {text}"
-    assert engine.lines == [f"[ERROR] {text}: failed to make http request"]
+    assert engine.lines == [f"ERROR: [ERROR] {text}: failed to make http request"]
 
 
 def test_body_that_is_not_json_is_not_shown(plugin: Plugin, recorded: Callable[..., Recorder]) -> None:
@@ -416,7 +417,7 @@ def test_absent_zone_is_not_named(plugin: Plugin, lab: Lab, engine: Engine) -> N
     with pytest.raises(PluginError) as error:
         plugin.invoke(GET_ZONE, filter={"name": "no.example", "match": "all"})
     assert str(error.value) == "failed to find exactly one result: 0 found"
-    assert engine.lines == ["[ERROR] 0 found: failed to find exactly one result"]
+    assert engine.lines == ["ERROR: [ERROR] 0 found: failed to find exactly one result"]
     lab.powerdns.zones.add("absent.example.")
     with pytest.raises(PluginError, match="^failed to find exactly one result: 3 found$"):
         plugin.invoke(GET_ZONE, filter={"status": "active", "match": "all"})
@@ -492,7 +493,7 @@ def test_api_that_refuses_connections_is_tried_in_silence(plugin: Plugin, engine
     with pytest.raises(PluginError) as error:
         plugin.resource(RECORD).create(inputs())
     assert str(error.value) == f"failed to make http request: {refused}"
-    assert (engine.passing, engine.lines) == ([], [f"[ERROR] {refused}: failed to make http request"])
+    assert (engine.passing, engine.lines) == ([], [f"ERROR: [ERROR] {refused}: failed to make http request"])
 
 
 def test_api_that_has_no_address_is_said_like_go_does(plugin: Plugin) -> None:

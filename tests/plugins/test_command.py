@@ -1,9 +1,13 @@
-"""remote.Command and remote.CopyToRemote, called like the engine calls them."""
+"""remote.Command and remote.CopyToRemote, called like the engine calls them: what official and offline plugin share.
+
+With `MAILHOST_PLUGINS` set, the official plugin of that PULUMI_HOME is under test.
+"""
 
 import asyncio
+import contextlib
 import socket
 import subprocess
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -15,7 +19,7 @@ import pytest
 from google.protobuf import empty_pb2
 
 from lab.plugins.values import ASSET_SIGNATURE, SIGNATURE, UNKNOWN, Secret, plain
-from tests.plugins.conftest import PASSWORD, ROOT, Engine, Plugin, PluginError, ResourceCalls, SshServer
+from tests.plugins.conftest import PASSWORD, Engine, Plugin, PluginError, ResourceCalls, SshServer, eventually
 
 COMMAND = "command:remote:Command"
 COPY = "command:remote:CopyToRemote"
@@ -35,7 +39,16 @@ def test_create_runs_the_command_with_its_stdin(command: ResourceCalls, ssh: Ssh
     # One trailing newline is dropped, no more.
     assert (state["stdout"], state["stderr"]) == ("one\ntwo\n", "seen")
     assert state["stdin"] == inputs["stdin"]
-    assert engine.lines == ["one\ntwo\n\nseen"]
+    # Each line by itself, and nothing that stays.
+    assert [line for line in engine.passing if line != "seen"] == ["one", "two", ""]
+    assert "seen" in engine.passing
+    assert engine.lines == []
+
+
+def test_lines_are_shown_while_the_command_runs(command: ResourceCalls, ssh: SshServer, engine: Engine) -> None:
+    inputs = {"connection": ssh.connection(), "create": "cat ../go 2>/dev/null; printf 'no end'", "logging": "stdout"}
+    command.create(inputs)
+    assert engine.passing == ["no end"]
 
 
 def test_no_create_command_means_no_connection(command: ResourceCalls, ssh: SshServer) -> None:
@@ -48,8 +61,8 @@ def test_preview_never_connects(command: ResourceCalls, ssh: SshServer) -> None:
     inputs = {"connection": ssh.connection(), "create": "true"}
     checked, refused = command.check(inputs)
     assert refused == {}
-    resource_id, planned = command.create(checked, preview=True)
-    assert (resource_id, planned["stdout"], planned["stderr"]) == ("", UNKNOWN, UNKNOWN)
+    _, planned = command.create(checked, preview=True)
+    assert (planned["stdout"], planned["stderr"]) == (UNKNOWN, UNKNOWN)
     state = {**inputs, "stdout": "old", "stderr": ""}
     assert command.diff(state, {**inputs, "create": "false"}).changed
     assert command.update(state, {**inputs, "create": "false"}, preview=True)["stdout"] is UNKNOWN
@@ -73,16 +86,17 @@ def test_update_without_any_command_keeps_the_output(command: ResourceCalls, ssh
 def test_delete_uses_the_connection_in_state(command: ResourceCalls, ssh: SshServer) -> None:
     command.delete({"connection": ssh.connection(), "delete": "touch gone", "stdin": "x", "stdout": "", "stderr": ""})
     assert (ssh.folder / "gone").exists()
-    command.delete({"connection": ssh.connection(port=1)})
+    command.delete({"connection": ssh.connection(port=1), "stdout": "", "stderr": ""})
 
 
-def test_connections_are_closed_after_each_operation(command: ResourceCalls, ssh: SshServer) -> None:
-    for _ in range(3):
+def test_each_command_has_a_connection_that_stays_until_the_plugin_ends(ssh: SshServer, only_engine: Engine) -> None:
+    plugin = Plugin("command", only_engine, {})
+    command = plugin.resource(COMMAND)
+    for _ in range(12):
         command.create({"connection": ssh.connection(), "create": "true"})
-    end = time.monotonic() + 5
-    while ssh.open and time.monotonic() < end:
-        time.sleep(0.01)
-    assert (ssh.connections, ssh.open) == (3, 0)
+    assert (ssh.connections, len(ssh.live)) == (12, 12)
+    assert plugin.close() == ""
+    eventually(lambda: not ssh.live)
 
 
 # Failures
@@ -97,33 +111,81 @@ def test_failed_command_names_itself_and_all_output_but_never_stdin(
     text = str(error.value)
     assert text.startswith('Process exited with status 3: running "echo out; echo err >&2; exit 3":\n')
     assert sorted(text.split("\n")[1:3]) == ["err", "out"]
-    assert "hidden" not in text + "".join(engine.lines)
+    assert "hidden" not in text + "".join(engine.lines + engine.passing)
 
 
 def test_command_killed_by_a_signal_says_so(command: ResourceCalls, ssh: SshServer) -> None:
-    with pytest.raises(PluginError, match="from signal TERM: running"):
-        command.create({"connection": ssh.connection(), "create": "kill -TERM $$"})
-
-
-def test_wrong_host_key_fails_at_once_with_both_fingerprints(command: ResourceCalls, ssh: SshServer) -> None:
-    pinned = asyncssh.generate_private_key("ssh-ed25519")
-    connection = ssh.connection(hostKey=pinned.export_public_key().decode(), dialErrorLimit=10)
     with pytest.raises(PluginError) as error:
-        command.create({"connection": connection, "create": "touch ran"})
-    assert str(error.value) == (
-        f"the host key of 127.0.0.1:{ssh.port} is not the pinned one: expected ssh-ed25519 {pinned.get_fingerprint()}, "
-        f"served ssh-ed25519 {ssh.host_key.get_fingerprint()}; nothing was run"
-    )
-    assert (ssh.connections, ssh.commands) == (1, [])
+        command.create({"connection": ssh.connection(), "create": "kill -TERM $$"})
+    assert str(error.value) == 'Process exited with status 143 from signal TERM: running "kill -TERM $$":\n'
 
 
-def test_host_without_a_key_of_the_pinned_type_fails_at_once(
+def stranger() -> str:
+    """A public key that no server here has."""
+    return asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+
+
+def test_wrong_host_key_is_dialled_again_like_any_error(command: ResourceCalls, ssh: SshServer) -> None:
+    inputs = {"connection": ssh.connection(hostKey=stranger(), dialErrorLimit=2), "create": "touch ran"}
+    with pytest.raises(PluginError) as error:
+        command.create(inputs)
+    assert str(error.value) == "after 2 failed attempts: ssh: handshake failed: ssh: host key mismatch"
+    assert (ssh.connections, ssh.commands) == (3, [])
+
+
+def test_host_without_a_key_of_the_pinned_type_says_what_it_has(
     command: ResourceCalls, serve: Callable[[SshServer], SshServer], tmp_path: Path
 ) -> None:
     server = serve(SshServer(tmp_path, host_key=asyncssh.generate_private_key("ecdsa-sha2-nistp256")))
-    pinned = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
-    with pytest.raises(PluginError, match=f"host key of 127.0.0.1:{server.port} .* served no ssh-ed25519 key at all"):
-        command.create({"connection": server.connection(hostKey=pinned, dialErrorLimit=10), "create": "true"})
+    with pytest.raises(PluginError) as error:
+        command.create({"connection": server.connection(hostKey=stranger(), dialErrorLimit=0), "create": "true"})
+    assert str(error.value) == (
+        "after 0 failed attempts: ssh: handshake failed: ssh: no common algorithm for host key; "
+        "we offered: [ssh-ed25519], peer offered: [ecdsa-sha2-nistp256]"
+    )
+
+
+def test_ecdsa_host_key_is_as_good_as_ed25519(
+    command: ResourceCalls, serve: Callable[[SshServer], SshServer], tmp_path: Path
+) -> None:
+    server = serve(SshServer(tmp_path, host_key=asyncssh.generate_private_key("ecdsa-sha2-nistp256")))
+    assert command.create({"connection": server.connection(), "create": "echo in"})[1]["stdout"] == "in"
+
+
+def exchange_keys(server: socket.socket, host_keys: str) -> None:
+    """Be a server that has host keys of these algorithms, and goes when there is none in common; until shut down."""
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = server.accept()
+            with client:
+                client.sendall(key_exchange(host_keys))
+                client.settimeout(0.5)
+                with contextlib.suppress(TimeoutError):
+                    while client.recv(4096):
+                        pass
+
+
+def key_exchange(host_keys: str) -> bytes:
+    """Return the first two messages of such a server (RFC 4253 sections 4.2 and 7.1)."""
+    lists = ("curve25519-sha256", host_keys, *["aes128-ctr"] * 2, *["hmac-sha2-256"] * 2, *["none"] * 2, "", "")
+    payload = bytes([20, *[0] * 16])
+    payload += b"".join(len(names).to_bytes(4) + names.encode() for names in lists) + bytes(5)
+    padding = 4 + -(len(payload) + 9) % 8
+    return b"SSH-2.0-test\r\n" + (len(payload) + padding + 1).to_bytes(4) + bytes([padding]) + payload + bytes(padding)
+
+
+def test_rsa_host_key_fails_against_an_openssh_of_today(command: ResourceCalls, ssh: SshServer) -> None:
+    pinned = asyncssh.generate_private_key("ssh-rsa").export_public_key().decode()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=exchange_keys, args=(server, "rsa-sha2-512,rsa-sha2-256,ssh-ed25519")).start()
+        connection = ssh.connection(port=server.getsockname()[1], hostKey=pinned)
+        with pytest.raises(PluginError) as error:
+            command.create({"connection": connection, "create": "true"})
+        server.shutdown(socket.SHUT_RDWR)
+    assert str(error.value) == (
+        "after 0 failed attempts: ssh: handshake failed: ssh: no common algorithm for host key; "
+        "we offered: [ssh-rsa], peer offered: [rsa-sha2-512 rsa-sha2-256 ssh-ed25519]"
+    )
 
 
 def test_refused_connection_is_dialled_again_as_often_as_asked(
@@ -135,9 +197,7 @@ def test_refused_connection_is_dialled_again_as_often_as_asked(
         begin = time.monotonic()
         with pytest.raises(PluginError) as error:
             command.create({"connection": ssh.connection(port=port, dialErrorLimit=3), "create": "true"})
-    assert str(error.value) == (
-        f"cannot connect to 127.0.0.1:{port}: after 3 failed attempts: connection refused; nothing was run"
-    )
+    assert str(error.value) == f"after 3 failed attempts: dial tcp 127.0.0.1:{port}: connect: connection refused"
     assert engine.passing == [f"Dial {n}/3 failed: retrying" for n in (1, 2, 3)]
     # Pauses of 0.1, 0.15 and 0.225 s.
     assert time.monotonic() - begin >= 0.475
@@ -152,39 +212,108 @@ def test_host_that_comes_up_late_is_waited_for(
     assert (state["stdout"], server.connections) == ("up", 3)
 
 
-def test_silent_host_is_given_up_after_the_dial_timeout(command: ResourceCalls, ssh: SshServer) -> None:
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        port = silent.getsockname()[1]
-        with pytest.raises(PluginError, match=f"cannot connect to 127.0.0.1:{port}: .* no answer within 1 s"):
+def test_name_that_nobody_knows_is_named(command: ResourceCalls, ssh: SshServer) -> None:
+    with pytest.raises(
+        PluginError, match=r"^after 0 failed attempts: dial tcp: lookup no\.invalid on .+: no such host$"
+    ):
+        command.create({"connection": ssh.connection(host="no.invalid"), "create": "true"})
+
+
+def test_address_that_swallows_packets_is_given_up_after_the_dial_timeout(
+    command: ResourceCalls, ssh: SshServer
+) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        # The kernel drops what comes when the queue is full (listen(2)).
+        waiting = [socket.socket() for _ in range(4)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+        with pytest.raises(PluginError) as error:
             command.create({"connection": ssh.connection(port=port, perDialTimeout=1), "create": "true"})
+        for client in waiting:
+            client.close()
+    assert str(error.value) == f"after 0 failed attempts: dial tcp 127.0.0.1:{port}: i/o timeout"
 
 
-def test_unknown_user_key_is_refused_with_the_user_s_name(command: ResourceCalls, ssh: SshServer) -> None:
+def test_dial_timeout_does_not_end_the_wait_for_a_silent_server(command: ResourceCalls, ssh: SshServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, futures.ThreadPoolExecutor(1) as pool:
+        connection = ssh.connection(port=silent.getsockname()[1], perDialTimeout=1)
+        waiting = pool.submit(command.create, {"connection": connection, "create": "true"})
+        client, _ = silent.accept()
+        assert client.recv(8) == b"SSH-2.0-"
+        with pytest.raises(futures.TimeoutError):
+            waiting.result(2)
+        client.recv(100)
+        client.close()
+        with pytest.raises(PluginError, match="^after 0 failed attempts: ssh: handshake failed: "):
+            waiting.result()
+
+
+def test_unknown_user_key_is_named_by_its_method_only(command: ResourceCalls, ssh: SshServer) -> None:
     other = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
-    with pytest.raises(PluginError, match="does not let user root in"):
+    with pytest.raises(PluginError) as error:
         command.create({"connection": ssh.connection(privateKey=other), "create": "true"})
+    assert str(error.value) == refused("none publickey")
     assert ssh.commands == []
 
 
-def test_custom_timeout_ends_a_command_that_hangs(command: ResourceCalls, ssh: SshServer) -> None:
-    with pytest.raises(PluginError, match=r"custom timeout of 0\.5 s"):
-        command.create({"connection": ssh.connection(), "create": "sleep 3"}, timeout=0.5)
+def refused(methods: str) -> str:
+    return (
+        f"after 0 failed attempts: ssh: handshake failed: ssh: unable to authenticate, attempted methods [{methods}], "
+        "no supported methods remain"
+    )
+
+
+def test_custom_timeout_does_not_end_a_command_that_runs(command: ResourceCalls, ssh: SshServer) -> None:
+    _, state = command.create({"connection": ssh.connection(), "create": "sleep 1; echo late"}, timeout=0.3)
+    assert state["stdout"] == "late"
+
+
+def test_custom_timeout_ends_the_attempts_to_connect(command: ResourceCalls, ssh: SshServer) -> None:
+    with pytest.raises(PluginError, match="^context deadline exceeded$"):
+        command.create({"connection": ssh.connection(port=1, dialErrorLimit=-1), "create": "true"}, timeout=0.5)
+
+
+def test_output_that_is_no_utf8_fails_after_the_run(command: ResourceCalls, ssh: SshServer, engine: Engine) -> None:
+    with pytest.raises(PluginError) as error:
+        command.create({"connection": ssh.connection(), "create": "printf 'a\\377b'; touch ran"})
+    assert str(error.value) == "grpc: error while marshaling: string field contains invalid UTF-8"
+    assert (ssh.folder / "ran").exists()
+    assert engine.passing == ["a\ufffdb"]
+
+
+def test_logged_line_of_just_under_64_kib_passes(command: ResourceCalls, ssh: SshServer) -> None:
+    create = "head -c 65535 /dev/zero | tr '\\0' x"
+    assert len(command.create({"connection": ssh.connection(), "create": create})[1]["stdout"]) == 65535
+
+
+def test_stdin_that_fits_the_window_need_not_be_read(
+    command: ResourceCalls, serve: Callable[[SshServer], SshServer], tmp_path: Path
+) -> None:
+    server = serve(SshServer(tmp_path, reads=False))
+    inputs = {"connection": server.connection(), "create": "true"}
+    command.create({**inputs, "stdin": "x" * 10_000})
+    with pytest.raises(PluginError) as error:
+        command.create({**inputs, "stdin": "x" * 5_000_000})
+    assert str(error.value) == 'EOF: running "true":\n'
 
 
 def test_interrupted_run_waits_for_its_command_but_dials_no_more(ssh: SshServer, only_engine: Engine) -> None:
     plugin = Plugin("command", only_engine, {})
     command = plugin.resource(COMMAND)
     with futures.ThreadPoolExecutor(2) as pool:
-        running = pool.submit(command.create, {"connection": ssh.connection(), "create": "sleep 0.7; echo finished"})
+        inputs = {"connection": ssh.connection(), "create": "sleep 0.7; echo finished", "logging": "none"}
+        running = pool.submit(command.create, inputs)
         dialling = pool.submit(
             command.create, {"connection": ssh.connection(port=1, dialErrorLimit=-1), "create": "true"}
         )
         time.sleep(0.4)
         plugin.call("Cancel", empty_pb2.Empty(), empty_pb2.Empty)
         assert running.result()[1]["stdout"] == "finished"
-        with pytest.raises(PluginError, match="interrupted while waiting to try again"):
+        with pytest.raises(PluginError, match="^context canceled$"):
             dialling.result()
     assert plugin.close() == ""
 
@@ -197,12 +326,40 @@ def test_password_works(command: ResourceCalls, ssh: SshServer) -> None:
     assert command.create({"connection": connection, "create": "echo in"})[1]["stdout"] == "in"
 
 
-def test_encrypted_private_key_needs_its_password(command: ResourceCalls, ssh: SshServer) -> None:
-    pem = ssh.user_key.export_private_key("pkcs8-pem", passphrase=PASSWORD).decode()
-    inputs = {"connection": ssh.connection(privateKey=pem, privateKeyPassword=PASSWORD), "create": "echo in"}
-    assert command.create(inputs)[1]["stdout"] == "in"
-    with pytest.raises(PluginError, match=f"privateKey for 127.0.0.1:{ssh.port} cannot be used"):
-        command.create({**inputs, "connection": ssh.connection(privateKey=pem, privateKeyPassword="shut")})
+def test_wrong_password_names_both_methods_that_send_it(command: ResourceCalls, ssh: SshServer) -> None:
+    with pytest.raises(PluginError) as error:
+        command.create({"connection": ssh.connection(privateKey=None, password="no"), "create": "true"})
+    assert str(error.value) == refused("none password keyboard-interactive")
+
+
+RSA = asyncssh.generate_private_key("ssh-rsa")
+
+
+@pytest.mark.parametrize(
+    ("pem", "password", "said"),
+    [
+        ("pkcs1-pem", "shut", "x509: decryption password incorrect"),
+        ("pkcs1-pem", None, "ssh: this private key is passphrase protected"),
+        ("pkcs8-pem", PASSWORD, "ssh: not an encrypted key"),  # a format it reads without encryption only
+        (None, None, "ssh: no key found"),
+    ],
+)
+def test_private_key_that_cannot_be_read_says_why(
+    command: ResourceCalls, ssh: SshServer, pem: str | None, password: str | None, said: str
+) -> None:
+    key = RSA.export_private_key(pem, passphrase=PASSWORD).decode() if pem else "rubbish"
+    with pytest.raises(PluginError) as error:
+        command.create({"connection": ssh.connection(privateKey=key, privateKeyPassword=password), "create": "echo in"})
+    assert (str(error.value), ssh.connections) == (said, 0)
+
+
+def test_encrypted_private_key_works_with_its_password(
+    command: ResourceCalls, serve: Callable[[SshServer], SshServer], tmp_path: Path
+) -> None:
+    server = serve(SshServer(tmp_path, user_key=RSA))
+    key = RSA.export_private_key("pkcs1-pem", passphrase=PASSWORD).decode()
+    connection = server.connection(privateKey=key, privateKeyPassword=PASSWORD)
+    assert command.create({"connection": connection, "create": "echo in"})[1]["stdout"] == "in"
 
 
 @pytest.fixture
@@ -229,6 +386,14 @@ def test_agent_of_the_connection_is_asked(command: ResourceCalls, ssh: SshServer
     assert command.create({"connection": connection, "create": "echo in"})[1]["stdout"] == "in"
 
 
+def test_agent_is_not_asked_beside_a_private_key(command: ResourceCalls, ssh: SshServer, agent: Path) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    connection = ssh.connection(privateKey=other, agentSocketPath=str(agent))
+    with pytest.raises(PluginError) as error:
+        command.create({"connection": connection, "create": "true"})
+    assert str(error.value) == refused("none publickey")
+
+
 def test_agent_of_the_environment_is_asked(start: Callable[..., Plugin], ssh: SshServer, agent: Path) -> None:
     command = start("command", SSH_AUTH_SOCK=str(agent)).resource(COMMAND)
     assert command.create({"connection": ssh.connection(privateKey=None), "create": "echo in"})[1]["stdout"] == "in"
@@ -238,7 +403,7 @@ def test_dead_agent_is_an_error_that_names_its_socket(
     start: Callable[..., Plugin], ssh: SshServer, tmp_path: Path
 ) -> None:
     command = start("command", SSH_AUTH_SOCK=str(tmp_path / "none")).resource(COMMAND)
-    with pytest.raises(PluginError, match=f"the SSH agent at {tmp_path}/none cannot be reached: no such file"):
+    with pytest.raises(PluginError, match=f"^dial unix {tmp_path}/none: connect: no such file or directory$"):
         command.create({"connection": ssh.connection(), "create": "true"})
     assert ssh.connections == 0
 
@@ -251,8 +416,9 @@ def test_own_configuration_and_keys_of_the_operator_are_not_read(
     (folder / "config").write_text("Host *\n  HostName 192.0.2.1\n")
     ssh.user_key.write_private_key(folder / "id_ed25519")
     command = start("command", HOME=str(tmp_path)).resource(COMMAND)
-    with pytest.raises(PluginError, match=r"does not let user root in \(0 key"):
+    with pytest.raises(PluginError) as error:
         command.create({"connection": ssh.connection(privateKey=None), "create": "true"})
+    assert str(error.value) == refused("none")
 
 
 def test_proxy_is_one_hop_with_its_own_key(
@@ -262,6 +428,12 @@ def test_proxy_is_one_hop_with_its_own_key(
     connection = ssh.connection(proxy=bastion.connection())
     assert command.create({"connection": connection, "create": "echo through"})[1]["stdout"] == "through"
     assert (bastion.connections, ssh.connections) == (1, 1)
+    with pytest.raises(
+        PluginError, match="^proxy: after 0 failed attempts: ssh: handshake failed: ssh: host key mismatch$"
+    ):
+        command.create({"connection": ssh.connection(proxy=bastion.connection(hostKey=stranger())), "create": "true"})
+    with pytest.raises(PluginError, match=r"^proxy: after 0 failed attempts: ssh: rejected: connect failed \("):
+        command.create({"connection": ssh.connection(port=1, proxy=bastion.connection()), "create": "true"})
 
 
 # Environment
@@ -270,13 +442,6 @@ def test_proxy_is_one_hop_with_its_own_key(
 def test_environment_arrives_where_sshd_accepts_it(command: ResourceCalls, ssh: SshServer) -> None:
     inputs = {"connection": ssh.connection(), "create": "echo $LANG", "environment": {"LANG": "xx"}}
     assert command.create(inputs)[1]["stdout"] == "xx"
-
-
-def test_environment_that_sshd_drops_is_an_error(command: ResourceCalls, ssh: SshServer) -> None:
-    inputs = {"connection": ssh.connection(), "create": "touch ran", "environment": {"SECRET_THING": "x"}}
-    with pytest.raises(PluginError, match="must allow SECRET_THING by AcceptEnv"):
-        command.create(inputs)
-    assert not (ssh.folder / "ran").exists()
 
 
 @pytest.mark.parametrize(("asked", "seen"), [(True, "old"), (None, "old"), (False, "")])
@@ -288,49 +453,27 @@ def test_previous_output_is_in_the_environment_unless_refused(
 
 
 @pytest.mark.parametrize(
-    ("logging", "lines"), [("none", []), ("stdout", ["out"]), ("stderr", ["err"]), ("stdoutAndStderr", ["out\nerr"])]
+    ("logging", "lines"), [("none", []), ("stdout", ["out"]), ("stderr", ["err"]), ("stdoutAndStderr", ["out", "err"])]
 )
 def test_logging_decides_what_is_shown(
     command: ResourceCalls, ssh: SshServer, engine: Engine, logging: str, lines: list[str]
 ) -> None:
     command.create({"connection": ssh.connection(), "create": "echo out; sleep 0.1; echo err >&2", "logging": logging})
-    assert engine.lines == lines
+    assert (sorted(engine.passing), engine.lines) == (sorted(lines), [])
 
 
 # What is refused
 
 
 @pytest.mark.parametrize(
-    ("change", "path", "reason"),
-    [
-        ({"stdinn": "x"}, "stdinn", "there is no property 'stdinn' here"),  # a typo
-        ({"create": 3}, "create", "must be a value of type string"),
-        ({"logging": "some"}, "logging", "must be one of none, stdout"),
-        ({"environment": {"A": 1}}, "environment['A']", "must be a value of type string"),
-        ({"connection": None}, "connection", "the required property 'connection' is missing"),
-        ({"connection": {"hostname": "h"}}, "connection.hostname", "there is no property 'hostname' here"),
-    ],
+    ("change", "path"),
+    [({"stdinn": "x"}, "stdinn"), ({"create": 3}, "create"), ({"connection": None}, "connection")],
 )
 def test_inputs_outside_the_schema_are_refused(
-    command: ResourceCalls, ssh: SshServer, change: dict[str, Any], path: str, reason: str
+    command: ResourceCalls, ssh: SshServer, change: dict[str, Any], path: str
 ) -> None:
     _, refused = command.check({"connection": ssh.connection(), "create": "true"} | change)
-    assert reason in refused[path]
-
-
-@pytest.mark.parametrize(
-    ("key", "reason"),
-    [
-        (None, "the host key of 127.0.0.1 is not pinned"),
-        ("ssh-ed25519", "is not a public key line"),
-        ("ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIA==", "is not a public key line"),  # a name that the key contradicts
-    ],
-)
-def test_host_key_must_be_pinned(command: ResourceCalls, ssh: SshServer, key: str | None, reason: str) -> None:
-    _, refused = command.check({"connection": ssh.connection(hostKey=key), "create": "true"})
-    assert reason in refused["connection.hostKey"]
-    _, refused = command.check({"connection": ssh.connection(proxy=ssh.connection(hostKey=key)), "create": "true"})
-    assert reason in refused["connection.proxy.hostKey"]
+    assert list(refused) == [path]
 
 
 def test_unknown_values_pass_the_check(command: ResourceCalls, ssh: SshServer) -> None:
@@ -341,9 +484,10 @@ def test_unknown_values_pass_the_check(command: ResourceCalls, ssh: SshServer) -
 
 
 def test_check_fills_the_defaults_and_makes_the_connection_secret(command: ResourceCalls, ssh: SshServer) -> None:
-    connection = {"host": "h", "hostKey": ssh.host_key_line}
+    connection = {"host": "h", "hostKey": ssh.host_key_line, "privateKey": "k"}
     checked, _ = command.check({"connection": connection, "stdin": Secret("s")})
     assert isinstance(checked["connection"], Secret)
+    assert checked["connection"].value["privateKey"] == Secret("k")
     assert plain(checked["connection"]) == connection | {
         "port": 22,
         "user": "root",
@@ -364,10 +508,10 @@ def test_check_fills_the_defaults_and_makes_the_connection_secret(command: Resou
         ({"stdin": None}, {"stdin": "DELETE"}),
         ({"update": "x"}, {"update": "ADD"}),
         ({"create": UNKNOWN}, {"create": "UPDATE"}),
-        ({"triggers": ["a", "c"]}, {"triggers[1]": "UPDATE_REPLACE"}),
-        ({"triggers": ["a", "b", "c"]}, {"triggers[2]": "ADD_REPLACE"}),
-        ({"triggers": ["a"]}, {"triggers[1]": "DELETE_REPLACE"}),
-        ({"triggers": ["a", UNKNOWN]}, {"triggers[1]": "UPDATE_REPLACE"}),
+        ({"triggers": ["a", "c"]}, {"triggers[1]": "UPDATE"}),
+        ({"triggers": ["a", "b", "c"]}, {"triggers[2]": "ADD"}),
+        ({"triggers": ["a"]}, {"triggers[1]": "DELETE"}),
+        ({"triggers": ["a", UNKNOWN]}, {"triggers[1]": "UPDATE"}),
     ],
 )
 def test_diff_names_each_changed_input(
@@ -377,19 +521,26 @@ def test_diff_names_each_changed_input(
     state = {**inputs, "stdout": "out", "stderr": ""}
     diff = command.diff(state, inputs | change)
     assert (diff.paths, diff.changed) == (paths, bool(paths))
-    assert diff.replaces == [path for path in paths if path.startswith("triggers")]
+    # That triggers replace is the SDK's doing.
+    assert diff.replaces == []
 
 
-def test_secrets_compare_by_value(command: ResourceCalls, ssh: SshServer) -> None:
-    inputs = {"connection": Secret(ssh.connection()), "create": "c", "stdin": Secret("s")}
-    assert not command.diff({**inputs, "connection": ssh.connection()}, inputs).changed
-    assert command.diff(inputs, {**inputs, "stdin": Secret("t")}).paths == {"stdin": "UPDATE"}
+def test_a_value_that_becomes_secret_is_an_update(command: ResourceCalls, ssh: SshServer) -> None:
+    secret = {"connection": Secret(ssh.connection()), "create": "c", "stdin": Secret("s")}
+    clear = {**secret, "stdin": "s"}
+    assert command.diff(clear, secret).paths == {"stdin": "UPDATE"}
+    assert command.diff(secret, clear).paths == {"stdin": "UPDATE"}
+    assert command.diff({**secret, "connection": ssh.connection()}, secret).paths == {"connection": "UPDATE"}
+    assert command.diff(secret, {**secret, "stdin": Secret("t")}).paths == {"stdin": "UPDATE"}
+    assert command.diff(secret, secret).paths == {}
 
 
 def test_secret_inputs_stay_secret_in_state(command: ResourceCalls, ssh: SshServer) -> None:
-    _, state = command.create({"connection": Secret(ssh.connection()), "create": "wc -c", "stdin": Secret("1234")})
+    connection = Secret(ssh.connection(privateKey=Secret(ssh.user_pem)))
+    _, state = command.create({"connection": connection, "create": "wc -c", "stdin": Secret("1234")})
     assert state["stdin"] == Secret("1234")
     assert isinstance(state["connection"], Secret)
+    assert state["connection"].value["privateKey"] == Secret(ssh.user_pem)
     assert state["stdout"] == "4"
 
 
@@ -469,18 +620,3 @@ def test_a_new_connection_alone_copies_nothing_again(copy: ResourceCalls, ssh: S
     assert ssh.connections == 0
     copy.update(state, {**state, "source": text("y")})
     assert (ssh.folder / "x").read_text() == "y"
-
-
-# The process
-
-
-def test_plugin_ends_with_its_engine(engine: Engine) -> None:
-    script = (
-        "p = __import__('subprocess').Popen(__import__('sys').argv[1:], stdout=-1); p.stdout.readline(); print(p.pid)"
-    )
-    plugin = [sys.executable, "-I", str(ROOT / "lab/plugins"), "command", engine.address]
-    pid = int(subprocess.run([sys.executable, "-c", script, *plugin], capture_output=True, check=True).stdout)
-    end = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < end, "the plugin outlived its engine"
-        time.sleep(0.05)

@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from pulumi.runtime.proto import plugin_pb2, provider_pb2
 from lab.plugins import NAMES
 from lab.plugins.cloudflare_http import PACE
 from lab.plugins.values import encode_map
-from tests.plugins.conftest import ROOT
+from tests.plugins.conftest import ROOT, Engine, Served, SshServer, eventually
 
 PLUGINS = ROOT / "lab" / "plugins"
 
@@ -90,13 +90,6 @@ def output(number: int) -> str:
 
 def gone(number: int) -> bool:
     return not Path(f"/proc/{number}").exists()
-
-
-def eventually(true: Callable[[], object], *, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def version(port: int) -> str:
@@ -195,6 +188,27 @@ def test_both_end_when_the_engine_is_killed(tmp_path: Path, nursery: int) -> Non
         (between,) = children(engine.pid)
         taken = plugin(nursery, between)
         engine.kill()
+        eventually(lambda: gone(between) and gone(taken))
+
+
+def test_a_command_goes_on_when_the_engine_is_killed(
+    tmp_path: Path, nursery: int, ssh: SshServer, engine: Engine
+) -> None:
+    argv = launcher(tmp_path, "command")[:-1]
+    with subprocess.Popen(
+        ["sh", "-c", '"$@"; exit', "engine", *argv, engine.address], stdout=subprocess.PIPE
+    ) as killed:
+        assert killed.stdout is not None
+        served = Served(int(killed.stdout.readline()))
+        (between,) = children(killed.pid)
+        taken = plugin(nursery, between)
+        inputs = {"connection": ssh.connection(), "create": "touch begun; sleep 2; touch ended"}
+        with futures.ThreadPoolExecutor(1) as pool:
+            pool.submit(served.resource("command:remote:Command").create, inputs)
+            eventually((ssh.folder / "begun").exists)
+            killed.kill()
+            served.hang_up()
+        eventually((ssh.folder / "ended").exists)
         eventually(lambda: gone(between) and gone(taken))
 
 
