@@ -4,7 +4,8 @@ Macros are not expanded: where one decides, the result is unknown.
 """
 
 import ipaddress
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,8 +15,16 @@ VOID_LIMIT: Final = 2
 """Look-ups that may find nothing (RFC 7208 §4.6.4)."""
 STRANGER: Final = "0.0.0.0"  # noqa: S104 because nothing listens here
 """No mail comes from there (RFC 6890), so every term is evaluated: what the record costs at most."""
+_MX_HOSTS: Final = 10
+"""Hosts that one `mx` may look up (RFC 7208 §4.6.4)."""
 _COSTLY: Final = frozenset({"a", "mx", "include", "exists", "ptr"})
 _RESULTS: Final = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
+_MODIFIER: Final = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)=(.*)")
+_MECHANISM: Final = re.compile(r"([+?~-]?)([A-Za-z0-9]+)(?::(.+?))?(?:/([0-9]{1,3}))?(?://([0-9]{1,3}))?")
+_NETWORK: Final = re.compile(r"([+?~-]?)(ip[46]):(.+)", re.I)
+_NETWORKS: Final = {"ip4": ipaddress.IPv4Network, "ip6": ipaddress.IPv6Network}
+_LONGEST_PREFIX: Final = {4: 32, 6: 128}
+_ADDRESS_TYPES: Final = {4: "A", 6: "AAAA"}
 
 Lookup = Callable[[str, str], Sequence[str]]
 """Name and type to values: TXT joined, MX as `10 host.`, addresses."""
@@ -31,13 +40,35 @@ class Verdict:
     reason: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Mechanism:
+    """One term that may match."""
+
+    text: str
+    result: str
+    kind: str
+    target: str = ""
+    """A name, empty where it is the record's own; a network with ip4 and ip6."""
+    prefixes: Mapping[int, str] = field(default_factory=dict)
+    """Of a and mx, by IP version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Policy:
+    """One record, parsed as a whole."""
+
+    mechanisms: Sequence[_Mechanism]
+    redirect: str
+
+
 @dataclass(kw_only=True)
 class _Work:
     address: str
     lookup: Lookup
     lookups: int = 0
     voids: int = 0
-    seen: set[str] = field(default_factory=set)
+    path: list[str] = field(default_factory=list)
+    """The records that are being evaluated, the first one first."""
 
     def ask(self, name: str, kind: str) -> Sequence[str]:
         """Look up what a term names, and count what is not there."""
@@ -47,6 +78,12 @@ class _Work:
         if self.voids > VOID_LIMIT:
             raise _PermanentError(f"more than {VOID_LIMIT} look-ups that find nothing, {name} the last")
         return found
+
+    def count(self) -> None:
+        """Count a term that costs a look-up."""
+        self.lookups += 1
+        if self.lookups > SPF_LOOKUPS:
+            raise _PermanentError(f"more than {SPF_LOOKUPS} look-ups")
 
 
 class _PermanentError(Exception):
@@ -68,87 +105,124 @@ def judge(domain: str, address: str, lookup: Lookup) -> Verdict:
     return Verdict(result=result, lookups=work.lookups)
 
 
-def _evaluate(domain: str, work: _Work) -> str:
-    if domain in work.seen:
+def _evaluate(name: str, work: _Work) -> str:
+    domain = name.lower().rstrip(".")
+    if domain in work.path:
         raise _PermanentError(f"{domain} includes itself")
-    work.seen.add(domain)
     found = policies(work.lookup(domain, "TXT"))
     if not found:
         return "none"
     if len(found) > 1:
         raise _PermanentError(f"{domain} has {len(found)} SPF records")
-    redirect = ""
-    for term in found[0].split()[1:]:
-        name, separator, value = term.partition("=")
-        if separator and name.lower() == "redirect":
-            redirect = value
-            continue
-        if separator and ":" not in name and "/" not in name:
-            continue  # exp= and modifiers to come (§6)
-        qualifier, mechanism = (term[0], term[1:]) if term[0] in _RESULTS else ("+", term)
+    work.path.append(domain)
+    try:
+        return _result(_parse(found[0], domain), domain, work)
+    finally:
+        work.path.pop()
+
+
+def _result(policy: _Policy, domain: str, work: _Work) -> str:
+    for mechanism in policy.mechanisms:
         matched = _matches(mechanism, domain, work)
         if matched is None:
             return "unknown"
         if matched:
-            return _RESULTS[qualifier]
-    if redirect:
-        _count(work)
-        return _evaluate(redirect, work)
-    return "neutral"
+            return mechanism.result
+    if not policy.redirect:
+        return "neutral"
+    work.count()
+    return _referred(policy.redirect, f"redirect={policy.redirect}", work)
 
 
-def _matches(term: str, domain: str, work: _Work) -> bool | None:
+def _referred(target: str, term: str, work: _Work) -> str:
+    """Evaluate the record that a term names; there must be one (RFC 7208 §5.2, §6.1)."""
+    if "%" in target:
+        return "unknown"
+    result = _evaluate(target, work)
+    if result == "none":
+        raise _PermanentError(f"{term} has no SPF record")
+    return result
+
+
+def _parse(record: str, domain: str) -> _Policy:
+    """Parse a whole record: an error in any term counts before the first one is evaluated (RFC 7208 §4.6)."""
+    mechanisms: list[_Mechanism] = []
+    modifiers: dict[str, str] = {}
+    for term in record.split()[1:]:
+        modifier = _MODIFIER.fullmatch(term)
+        if modifier is None:
+            mechanisms.append(_mechanism(term, domain))
+            continue
+        name, value = modifier[1].lower(), modifier[2]
+        if name not in {"redirect", "exp"}:
+            continue  # modifiers to come (§6)
+        if name in modifiers:
+            raise _PermanentError(f"{domain} has {name}= twice")
+        if not value:
+            raise _PermanentError(f"{domain} has {name}= without a name")
+        modifiers[name] = value
+    return _Policy(mechanisms=mechanisms, redirect=modifiers.get("redirect", ""))
+
+
+def _mechanism(term: str, domain: str) -> _Mechanism:
+    if network := _NETWORK.fullmatch(term):
+        kind = network[2].lower()
+        try:
+            _NETWORKS[kind](network[3], strict=False)
+        except ValueError:
+            raise _PermanentError(f"{domain} has {term}, and {network[3]} is no {kind} network") from None
+        return _Mechanism(text=term, result=_RESULTS[network[1] or "+"], kind=kind, target=network[3])
+    match = _MECHANISM.fullmatch(term)
+    kind = match[2].lower() if match else ""
+    if match is None or kind not in {"all", *_COSTLY}:
+        raise _PermanentError(f"{domain} has {term}, which is no mechanism")
+    prefixes = {version: match[group] for version, group in ((4, 4), (6, 5)) if match[group]}
+    if prefixes and kind not in {"a", "mx"}:
+        raise _PermanentError(f"{domain} has {term}, and {kind} takes no prefix length")
+    if any(int(length) > _LONGEST_PREFIX[version] for version, length in prefixes.items()):
+        raise _PermanentError(f"{domain} has {term}, whose prefix is too long")
+    if bool(match[3]) != {"all": False, "include": True, "exists": True}.get(kind, bool(match[3])):
+        raise _PermanentError(f"{domain} has {term}, and {kind} {'takes no' if match[3] else 'needs a'} name")
+    return _Mechanism(text=term, result=_RESULTS[match[1] or "+"], kind=kind, target=match[3] or "", prefixes=prefixes)
+
+
+def _matches(mechanism: _Mechanism, domain: str, work: _Work) -> bool | None:
     """Whether a mechanism matches; None where a macro would have to be expanded."""
-    head, _, rest = term.partition(":")
-    kind, _, length = head.lower().partition("/")
-    target, _, own_length = rest.partition("/")
-    if kind in _COSTLY:
-        _count(work)
-    if "%" in rest:
+    if mechanism.kind in _COSTLY:
+        work.count()
+    if "%" in mechanism.target:
         return None
-    match kind:
+    target = mechanism.target.lower().rstrip(".")
+    match mechanism.kind:
         case "all":
             matched: bool | None = True
         case "ip4" | "ip6":
-            matched = _within(work.address, rest)
-        case "a" | "mx":
-            matched = _named(kind, target or domain, own_length or length, work)
+            matched = _within(work.address, target)
         case "include":
-            matched = _included(target, work)
+            result = _referred(target, mechanism.text, work)
+            matched = None if result == "unknown" else result == "pass"
         case "exists":
             matched = bool(work.ask(target, "A"))
         case "ptr":
             matched = False  # nobody should use it (§5.5)
         case _:
-            raise _PermanentError(f"{term} is no mechanism")
+            matched = _named(mechanism, target or domain, work)
     return matched
 
 
-def _included(target: str, work: _Work) -> bool | None:
-    result = _evaluate(target, work)
-    if result == "none":
-        raise _PermanentError(f"include:{target} has no SPF record")
-    return None if result == "unknown" else result == "pass"
-
-
-def _count(work: _Work) -> None:
-    work.lookups += 1
-    if work.lookups > SPF_LOOKUPS:
-        raise _PermanentError(f"more than {SPF_LOOKUPS} look-ups")
-
-
-def _named(kind: str, target: str, length: str, work: _Work) -> bool:
-    hosts = [target] if kind == "a" else [value.split()[-1].rstrip(".") for value in work.ask(target, "MX")]
-    family = "AAAA" if ":" in work.address else "A"
-    # /24, //64 or /24//64, here without the first slash (§5.6).
-    four, _, six = ("", "", length[1:]) if length.startswith("/") else length.partition("//")
-    bits = six if family == "AAAA" else four
-    addresses = [value for host in hosts for value in work.ask(host, family)]
-    return any(_within(work.address, f"{value}/{bits}" if bits else value) for value in addresses)
+def _named(mechanism: _Mechanism, target: str, work: _Work) -> bool:
+    """Whether the address is one of a name (a), or of one of its mail exchangers (mx)."""
+    hosts = [target]
+    if mechanism.kind == "mx":
+        # A null MX (RFC 7505 §3) names no host.
+        hosts = [host for value in work.ask(target, "MX") if (host := value.split()[-1].rstrip("."))]
+    if len(hosts) > _MX_HOSTS:
+        raise _PermanentError(f"{mechanism.text}: {target} has more than {_MX_HOSTS} mail exchangers")
+    version = 6 if ":" in work.address else 4
+    length = mechanism.prefixes.get(version) or _LONGEST_PREFIX[version]
+    addresses = [value for host in hosts for value in work.ask(host, _ADDRESS_TYPES[version])]
+    return any(_within(work.address, f"{value}/{length}") for value in addresses)
 
 
 def _within(address: str, network: str) -> bool:
-    try:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
-    except ValueError:
-        raise _PermanentError(f"{network} is no address") from None
+    return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)
