@@ -67,7 +67,7 @@ class DnsRecord(pulumi.CustomResource):
             "ttl": float(ttl),
             # Mail is not HTTP: a proxied address would point senders at Cloudflare.
             "proxied": False,
-            "comment": own_comment(),
+            "comment": foreign.comment(pulumi.get_stack(), resource_name),
         }
         # Cloudflare takes some in parts, and makes the content itself.
         if tlsa is not None:
@@ -137,11 +137,6 @@ async def _find_zone(domain: str) -> str:
             f"pulumi config set --path 'mailhost:domains[\"{domain}\"].zoneId' ID"
         ) from error
     return zone["zoneId"] if "zoneId" in zone else zone["id"]
-
-
-def own_comment() -> str:
-    """Return the comment that marks this stack's records."""
-    return foreign.comment(pulumi.get_stack())
 
 
 async def list_records(zone_id: str) -> list[foreign.Existing]:

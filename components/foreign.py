@@ -12,7 +12,7 @@ from pulumi.runtime.rpc_manager import RPCManager
 from pulumi.runtime.settings import SETTINGS
 from pulumi.runtime.stack import ResourceRegistrationFailed
 
-from components.cloudflare import DnsRecord, delete_record, list_records, own_comment
+from components.cloudflare import DnsRecord, delete_record, list_records
 from model import foreign
 from model.settings import Settings
 
@@ -28,13 +28,14 @@ class ForeignRecords:
     Only what a new record would meet is of interest: an unchanged stack asks Cloudflare nothing, a new one once for
     each zone. A preview names every conflict at its end. In an update the engine asks before it creates a
     record, and stops at the first: without a preview this is the only look, and else the last.
-    A record that this stack made and could not note, because the update was cut off, gives way to the same made anew.
+    A record whose comment names the resource that is about to be created is stale: the state was lost, or an update was
+    cut off. It is deleted before the new one is made, and both a preview and an update say so.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._adopt = settings.dns.adopt
         self._host = foreign.Host(
-            comment=own_comment(),
+            stack=pulumi.get_stack(),
             addresses={address.lower() for address in (settings.ipv4, settings.ipv6) if address},
             domains={domain.name for domain in settings.zones},
             adopted=set(settings.dns.adopt.values()),
@@ -93,7 +94,7 @@ class ForeignRecords:
         for found in await asyncio.gather(*(self._met(name, inputs) for name, inputs in self._planned.items())):
             for conflict in found:
                 if conflict.left:
-                    pulumi.log.info(foreign.taken_back(conflict.existing), self._records[conflict.wanted.resource])
+                    pulumi.log.info(foreign.taken_back(conflict), self._records[conflict.wanted.resource])
                 elif conflict.same_type or conflict.existing.id not in conflicts:
                     conflicts[conflict.existing.id] = conflict
         if conflicts:
@@ -111,9 +112,9 @@ class ForeignRecords:
 
     async def _before_create(self, made: pulumi.ResourceHookArgs) -> None:
         found = await self._conflicts(made.name, made.new_inputs or {})
-        for left in [conflict.existing for conflict in found if conflict.left]:
+        for left in [conflict for conflict in found if conflict.left]:
             try:
-                await self._aside(delete_record, left.id)
+                await self._aside(delete_record, left.existing.id)
             except OSError as error:
                 raise ValueError(foreign.not_taken_back(left, error)) from error
             pulumi.log.info(foreign.taken_back(left), self._records[made.name])

@@ -1,5 +1,6 @@
 """Records that are in a zone already: which stand in the way of ours, and what the operator can do about each."""
 
+import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import field
@@ -13,9 +14,13 @@ _KEY: Final = "._domainkey."
 _LONGEST_SHOWN: Final = 60
 _LONGEST_COMMENT: Final = 100
 """Of a record, on Cloudflare's free plan."""
+_LONGEST_STACK: Final = 40
+_DIGEST_CHARACTERS: Final = 12
 _CRITICAL: Final = 128
+_WITHOUT_CASE: Final = frozenset({"certificate", "tag", "target"})
+"""Parts of a record: the digest of a TLSA record is in hexadecimal digits."""
 _KNOWN_TAGS: Final = frozenset({"issue", "issuewild", "iodef"})
-_LEFT: Final = "left by an update of this stack that was cut off"
+_LEFT: Final = "made by this stack for {resource}, which is created now"
 _SHARED: Final = {
     "MX": "the domain's mail would go there too (RFC 5321 §5.1)",
     "SRV": "mail programs would go there too (RFC 2782)",
@@ -57,7 +62,7 @@ class Conflict:
     existing: Existing
     why: str
     left: bool
-    """Whether it is ours to the letter: an update was cut off between making the record and noting that."""
+    """Whether this stack made it for the same resource, and the state does not know it."""
 
     @property
     def same_type(self) -> bool:
@@ -69,8 +74,8 @@ class Conflict:
 class Host:
     """What tells our own records from foreign ones."""
 
-    comment: str
-    """What this stack's records carry."""
+    stack: str
+    """Its name is in the comments of our records."""
     addresses: Collection[str]
     domains: Collection[str]
     """The names of the zones."""
@@ -78,30 +83,66 @@ class Host:
     """Ids of records that the operator handed over."""
 
 
-def comment(stack: str) -> str:
-    """Return what this stack writes beside its records: the zone's owner sees who made them, and so do we."""
+def comment(stack: str, resource: str) -> str:
+    """Return the comment of a record: the zone's owner sees who made it, and we see for which resource.
+
+    What is too long ends in a digest, so that two resources never have the same comment.
+    """
+    mark = _mark(stack)
+    return f"{mark} {_shortened(resource, _LONGEST_COMMENT - len(mark) - 1)}"
+
+
+def _mark(stack: str) -> str:
+    return f"mailhost {_shortened(stack, _LONGEST_STACK)}"
+
+
+def _unnamed(stack: str) -> str:
+    """Return the comment of former versions, which named no resource."""
     return f"mailhost {stack}"[:_LONGEST_COMMENT]
 
 
+def _shortened(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+    return f"{text[: most - len(digest) - 1]}~{digest}"
+
+
 def conflict(wanted: Wanted, existing: Existing, host: Host) -> Conflict | None:
-    """Say why `existing` and `wanted` cannot stand beside each other, or that they can."""
-    if existing.name != wanted.name or existing.id in host.adopted:
+    """Say why `existing` and `wanted` cannot stand beside each other, or that they can.
+
+    `wanted` is about to be created: a record that this stack made for it before is stale, whatever its name and content
+    are. The state was lost, or an update was cut off between making the record and noting that.
+    """
+    if existing.id in host.adopted:
         return None
-    ours = existing.comment == host.comment
-    if _same(wanted, existing):
-        why = _LEFT if ours else "this very record is there already"
-        return Conflict(wanted=wanted, existing=existing, why=why, left=ours)
-    # Otherwise ours is an earlier form, which this update withdraws.
-    why = "" if ours else _why(wanted, existing, host)
-    return Conflict(wanted=wanted, existing=existing, why=why, left=False) if why else None
+    stale = Conflict(wanted=wanted, existing=existing, why=_LEFT.format(resource=wanted.resource), left=True)
+    if existing.comment == comment(host.stack, wanted.resource):
+        return stale
+    if existing.name.lower() != wanted.name.lower() or existing.comment.startswith(f"{_mark(host.stack)} "):
+        # A record that this stack made for another resource stays or goes with that one.
+        return None
+    same = _same(wanted, existing)
+    why = "this very record is there already" if same else _why(wanted, existing, host)
+    if not why:
+        return None
+    if existing.comment != _unnamed(host.stack):
+        return Conflict(wanted=wanted, existing=existing, why=why, left=False)
+    # Of another type it is an earlier form, which this update withdraws.
+    return stale if wanted.type == existing.type else None
 
 
 def _same(wanted: Wanted, existing: Existing) -> bool:
     if wanted.type != existing.type:
         return False
     if wanted.data:
-        return all(_part(existing.data.get(name)) == _part(part) for name, part in wanted.data.items())
-    return wanted.content is not None and _text(wanted.content) == _text(existing.content)
+        return all(_part(name, existing.data.get(name)) == _part(name, part) for name, part in wanted.data.items())
+    if wanted.content is None:
+        return False
+    if wanted.type == "TXT":
+        # The base64 of a key has case.
+        return _text(wanted.content) == _text(existing.content)
+    return _name(wanted.content) == _name(existing.content)
 
 
 def _why(wanted: Wanted, existing: Existing, host: Host) -> str:
@@ -148,27 +189,37 @@ def _why_authority(wanted: Wanted, existing: Existing) -> str:
 
 
 def _version(content: str) -> str:
-    return re.split(r"[;\s]", _text(content), maxsplit=1)[0] if _text(content).startswith("v=") else ""
+    text = _text(content).lower()
+    return re.split(r"[;\s]", text, maxsplit=1)[0] if text.startswith("v=") else ""
 
 
 def _text(content: str) -> str:
-    """Return what counts of a content: strings joined, case and the last dot aside."""
+    """Return the text of a TXT record, whose strings are joined."""
     strings = _STRING.findall(content)
-    return ("".join(strings) if strings else content).lower().rstrip(".")
+    return "".join(strings) if strings else content
 
 
-def _part(value: object) -> object:
-    return _text(value) if isinstance(value, str) else value
+def _name(content: str) -> str:
+    """Return a host name or an address, which have no case."""
+    return content.lower().rstrip(".")
 
 
-def taken_back(left: Existing) -> str:
-    """Say what becomes of a record that an update left when it was cut off."""
-    return f"{_described(left)}: {_LEFT}; it is made anew"
+def _part(name: str, value: object) -> object:
+    # The others are numbers, and a CAA record's value, in which an account's URL has case.
+    return _name(value) if isinstance(value, str) and name in _WITHOUT_CASE else value
 
 
-def not_taken_back(left: Existing, error: object) -> str:
+def taken_back(left: Conflict) -> str:
+    """Say what becomes of a record that this stack made and the state does not know."""
+    return f"{_described(left.existing)}: {left.why}; it is deleted and made anew"
+
+
+def not_taken_back(left: Conflict, error: object) -> str:
     """Say that it is still in the way, and why."""
-    return f"{_described(left)}: {_LEFT}, and cannot be made anew ({error}); delete it at Cloudflare, then run up again"
+    return (
+        f"{_described(left.existing)}: {left.why}, and cannot be deleted ({error}); delete it at Cloudflare, then run "
+        "`pulumi up` again"
+    )
 
 
 def report(conflicts: Collection[Conflict], host: Host) -> str:

@@ -286,6 +286,11 @@ class Stack:
             resource["urn"].rpartition("::")[2]: resource["type"] for resource in resources if resource.get("custom")
         }
 
+    def urn(self, name: str) -> str:
+        """Return the URN of a resource in the state."""
+        resources = json.loads(self.state())["deployment"]["resources"]
+        return next(str(found["urn"]) for found in resources if found["urn"].endswith(f"::{name}"))
+
     def outputs(self) -> dict[str, Any]:
         """Return the stack's outputs."""
         return dict(json.loads(self.pulumi("stack", "output", "--json", stack=True).must_pass().output))

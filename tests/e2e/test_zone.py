@@ -107,7 +107,7 @@ def test_a_zone_in_use_is_respected_and_taken_over_step_by_step(host: Host, zone
     host.stack.up().must_pass()
     ours = {item["id"]: item for item in cloudflare.records(zone)}
     assert ours[mx["id"]]["content"] == host.machine.hostname
-    assert ours[spf["id"]]["comment"] == f"mailhost {host.stack.name}"
+    assert ours[spf["id"]]["comment"] == f"mailhost {host.stack.name} mail-{zone}-spf"
     assert {("TXT", zone, VERIFICATION), ("A", f"www.{zone}", "203.0.113.200")} <= records(zone).keys()
 
 
@@ -132,15 +132,28 @@ def test_records_that_a_killed_update_could_not_note_are_made_anew(host: Host, z
     assert refused.code != 0
     assert f"{zone} MX {mx['content']}: this very record is there already" in refused.output
     assert mx["id"] in {item["id"] for item in cloudflare.records(zone)}
-    cloudflare.request("PATCH", path, {"comment": f"mailhost {host.stack.name}"})
+    # As an update with other settings left it; and of the SPF record the state is lost.
+    mark = f"mailhost {host.stack.name} mail-{zone}-mx"
+    cloudflare.request("PATCH", path, {"comment": mark, "content": "mx.former.example"})
+    host.stack.pulumi("state", "delete", host.stack.urn(f"mail-{zone}-spf"), "--yes", stack=True).must_pass()
+    host.stack.configure({"domains": {zone: {"spf": {"all": "~all"}}}})
+    (spf,) = [item for item in left.values() if item["content"].startswith('"v=spf1')]
 
-    told = f"{zone} MX {mx['content']}: left by an update of this stack that was cut off; it is made anew"
-    assert told in host.stack.preview().must_pass().output
-    assert mx["id"] in {item["id"] for item in cloudflare.records(zone)}
-    assert told in host.stack.up().must_pass().output
+    told = [
+        f"{zone} MX mx.former.example: made by this stack for mail-{zone}-mx, which is created now; it is deleted and",
+        f"{zone} TXT {spf['content']}: made by this stack for mail-{zone}-spf, which is created now; it is deleted and",
+    ]
+    planned = host.stack.preview().must_pass().output
+    assert {mx["id"], spf["id"]} <= {item["id"] for item in cloudflare.records(zone)}
+    done = host.stack.up().must_pass().output
+    for line in told:
+        assert line in planned
+        assert line in done
     now = records(zone)
     assert len(now) == len(cloudflare.records(zone))
-    assert left.keys() <= now.keys()
+    policies = [content for _, name, content in now if name == zone and content.startswith('"v=spf1')]
+    assert policies == [spf["content"].replace("-all", "~all")]
+    assert left.keys() - {("TXT", zone, spf["content"])} <= now.keys()
     assert now["MX", zone, mx["content"]]["id"] != mx["id"]
     assert now["TXT", zone, VERIFICATION] == left["TXT", zone, VERIFICATION]
     assert host.stack.planned() == []

@@ -59,11 +59,29 @@ def test_a_record_that_fails_meets_nothing_and_hides_nothing() -> None:
     assert SPF["content"] not in str(refused.value)
 
 
-def test_a_preview_tells_what_a_killed_update_left(caplog: pytest.LogCaptureFixture) -> None:
-    mine = {**MX, "content": "mail.example.org", "comment": "mailhost test"}
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"content": "mail.example.org"},
+        {"comment": "mailhost test", "content": "mx.example.org"},  # of a former version
+        {"name": "old.example.org"},
+    ],
+)
+def test_a_preview_tells_what_this_stack_made_and_the_state_does_not_know(
+    caplog: pytest.LogCaptureFixture, changes: Mapping[str, str]
+) -> None:
+    mine = {**MX, "comment": "mailhost test mail-example.org-mx", **changes}
     with caplog.at_level("INFO"):
         previewed([mine])
-    assert "example.org MX mail.example.org: left by an update of this stack that was cut off" in caplog.text
+    assert f"{mine['name']} MX {mine['content']}: made by this stack for mail-example.org-mx" in caplog.text
+
+
+def test_a_record_of_this_stack_whose_resource_exists_is_left_to_it(caplog: pytest.LogCaptureFixture) -> None:
+    mine = {**SPF, "comment": "mailhost test mail-example.org-spf"}
+    with caplog.at_level("INFO"):
+        previewed([mine], exist=["mail-example.org-spf"])
+    assert "made by this stack" not in caplog.text
 
 
 def test_the_engine_looks_into_the_zone_before_it_makes_any_record(graph: Graph) -> None:

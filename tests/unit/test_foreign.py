@@ -1,16 +1,20 @@
 """Which records of a zone stand in the way of ours, and what the operator is told."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from model.foreign import Conflict, Existing, Host, Wanted, comment, conflict, report
+from model.foreign import Conflict, Existing, Host, Wanted, comment, conflict, report, taken_back
 
 DOMAIN = "example.com"
 HOST = Host(
-    comment="mailhost prod",
+    stack="prod",
     addresses={"203.0.113.13", "2001:db8:113::13"},
     domains={DOMAIN},
     adopted={"zone/adopted"},
 )
+OURS, UNNAMED, OF_ANOTHER = "mailhost prod mail-it", "mailhost prod", "mailhost prod mail-other"
+KEY = "m._domainkey.example.com"
 SPF = '"v=spf1 ip4:203.0.113.13 -all"'
 
 
@@ -68,35 +72,98 @@ def test_a_record_in_the_way_is_found(wanted: tuple[str, str, str], existing: tu
     assert why in conflict.why
 
 
-def test_our_own_record_that_no_state_knows_is_called_that() -> None:
-    mx = (DOMAIN, "MX", "mail.example.com")
-    ours, theirs = found(mx, mx, mark="mailhost prod"), found(mx, mx)
-    assert ours
-    assert theirs
-    assert (ours.left, theirs.left) == (True, False)
-    assert "left by an update of this stack" in ours.why
-    assert "left by" not in theirs.why
+@pytest.mark.parametrize("mark", [OURS, UNNAMED])
+@pytest.mark.parametrize(
+    ("wanted", "existing"),
+    [
+        ((DOMAIN, "MX", "mail.example.com"), (DOMAIN, "MX", "mail.example.com")),
+        ((DOMAIN, "MX", "mail.example.com"), (DOMAIN, "MX", "mx.example.com")),  # under another host name
+        ((DOMAIN, "TXT", SPF), (DOMAIN, "TXT", '"v=spf1 mx ~all"')),
+        ((KEY, "TXT", None), (KEY, "TXT", '"v=DKIM1; p=A"')),
+    ],
+)
+def test_what_this_stack_made_for_a_resource_that_is_created_now_is_stale(
+    wanted: tuple[str, str, str | None], existing: tuple[str, str, str], mark: str
+) -> None:
+    stale = found(wanted, existing, mark=mark)
+    assert stale
+    assert stale.left
+    assert taken_back(stale) == (
+        f"{' '.join(existing)}: made by this stack for mail-it, which is created now; it is deleted and made anew"
+    )
+    foreign = found(wanted, existing, mark="mailhost prod2 mail-it")
+    assert foreign
+    assert not foreign.left
 
 
 @pytest.mark.parametrize(
-    ("existing", "left"),
+    "existing",
     [
-        ({"priority": 0, "weight": 1, "port": 993, "target": "Mail.example.com."}, True),
-        ({"priority": 0, "weight": 1, "port": 994, "target": "mail.example.com"}, False),
-        ({"priority": 0, "weight": 1, "port": 993}, False),
-        ({}, False),
+        ("mx.example.com", "A", "203.0.113.13"),  # another host name
+        ("mail.example.com", "A", "198.51.100.1"),
+        ("mail.example.com", "CNAME", "mx.example.com"),  # another type
     ],
 )
-def test_a_record_in_parts_is_ours_when_each_part_is(existing: dict[str, object], left: bool) -> None:
-    name = "_imaps._tcp.example.com"
-    data = {"priority": 0.0, "weight": 1.0, "port": 993.0, "target": "mail.example.com"}
+def test_a_record_whose_comment_names_the_resource_is_stale_under_any_name(existing: tuple[str, str, str]) -> None:
+    stale = found(("mail.example.com", "A", "203.0.113.13"), existing, mark=OURS)
+    assert stale
+    assert stale.left
+
+
+@pytest.mark.parametrize("existing", [(DOMAIN, "TXT", SPF), (DOMAIN, "TXT", '"v=spf1 mx ~all"')])
+def test_a_record_of_another_resource_of_this_stack_goes_or_stays_with_that(existing: tuple[str, str, str]) -> None:
+    assert found((DOMAIN, "TXT", SPF), existing, mark=OF_ANOTHER) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "existing", "same"),
+    [
+        (("MAIL.example.com", "A", "203.0.113.13"), ("mail.Example.com", "A", "203.0.113.13"), True),
+        (("mail.example.com", "AAAA", "2001:db8::a"), ("mail.example.com", "AAAA", "2001:DB8::A"), True),
+        ((KEY, "TXT", '"v=DKIM1; p=AbC" "dEf"'), (KEY, "TXT", "v=DKIM1; p=AbCdEf"), True),
+        ((KEY, "TXT", '"v=DKIM1; p=AbCdEf"'), (KEY, "TXT", '"v=DKIM1; p=AbCdeF"'), False),
+    ],
+)
+def test_names_have_no_case_and_keys_have(
+    wanted: tuple[str, str, str], existing: tuple[str, str, str], same: bool
+) -> None:
+    met = found(wanted, existing)
+    assert met
+    assert (met.why == "this very record is there already") is same
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "other", "same"),
+    [
+        ("SRV", {"port": 993.0, "target": "mail.example.com"}, {"port": 993, "target": "Mail.example.com."}, True),
+        ("SRV", {"port": 993.0, "target": "mail.example.com"}, {"port": 994, "target": "mail.example.com"}, False),
+        ("SRV", {"port": 993.0, "target": "mail.example.com"}, {"port": 993}, False),
+        ("SRV", {"port": 993.0, "target": "mail.example.com"}, {}, False),
+        ("TLSA", {"certificate": "AB12"}, {"certificate": "ab12"}, True),
+        ("CAA", {"tag": "issue", "value": "ca.example;accounturi=https://ca.example/A"}, {"tag": "Issue"}, False),
+        (
+            "CAA",
+            {"tag": "issue", "value": "ca.example;accounturi=https://ca.example/A"},
+            {"tag": "Issue", "value": "ca.example;accounturi=https://ca.example/A"},
+            True,
+        ),
+        (
+            "CAA",
+            {"tag": "issue", "value": "ca.example;accounturi=https://ca.example/A"},
+            {"tag": "issue", "value": "ca.example;accounturi=https://ca.example/a"},
+            False,
+        ),
+    ],
+)
+def test_a_record_in_parts_is_the_same_when_each_part_is(
+    kind: str, data: dict[str, object], other: dict[str, object], same: bool
+) -> None:
     met = conflict(
-        Wanted(resource="mail-imaps", name=name, type="SRV", content=None, data=data),
-        Existing(id="zone/it", name=name, type="SRV", content="any", data=existing, comment="mailhost prod"),
+        Wanted(resource="mail-it", name=DOMAIN, type=kind, content=None, data=data),
+        Existing(id="zone/it", name=DOMAIN, type=kind, content="any", data=other),
         HOST,
     )
-    assert (met is not None and met.left) is left
-    assert left or met is None
+    assert (met is not None and met.why == "this very record is there already") is same
 
 
 @pytest.mark.parametrize(
@@ -111,7 +178,8 @@ def test_a_record_in_parts_is_ours_when_each_part_is(existing: dict[str, object]
         (("mail.example.com", "AAAA", "2001:db8:113::13"), ("mail.example.com", "A", "203.0.113.13"), {}),
         ((DOMAIN, "MX", "mail.example.com"), (DOMAIN, "MX", "mx.old.example"), {"id": "zone/adopted"}),
         # What this stack published and now withdraws.
-        ((DOMAIN, "MX", "mail.example.com"), (DOMAIN, "MX", "mx.old.example"), {"mark": "mailhost prod"}),
+        (("a.example.com", "CNAME", "mail.example.com"), ("a.example.com", "A", "203.0.113.13"), {"mark": UNNAMED}),
+        ((DOMAIN, "TXT", SPF), (DOMAIN, "TXT", "verification=x"), {"mark": UNNAMED}),
         (("_25._tcp.example.com", "TLSA", "3 1 1 AA"), ("_25._tcp.example.com", "TLSA", "3 1 1 BB"), {}),
     ],
 )
@@ -166,8 +234,17 @@ def test_of_two_foreign_records_one_can_be_adopted() -> None:
     assert (text.count("mx1"), text.count("mx2"), text.count("adopt it")) == (1, 1, 1)
 
 
-def test_a_mark_is_no_longer_than_cloudflare_takes() -> None:
-    assert len(comment("s" * 100)) == 100
+def test_a_comment_names_the_stack_and_the_resource() -> None:
+    assert comment("prod", "mail-example.com-mx") == "mailhost prod mail-example.com-mx"
+
+
+@given(st.text("abc-._9", min_size=1, max_size=100), st.text("abc-._9", min_size=1, max_size=300))
+def test_a_comment_is_no_longer_than_cloudflare_takes_and_no_other_resource_has_it(stack: str, resource: str) -> None:
+    text = comment(stack, resource)
+    assert len(text) <= 100
+    assert text == comment(stack, resource)
+    assert text != comment(stack, f"{resource}-2")
+    assert text != comment(f"{stack}2", resource)
 
 
 @pytest.mark.parametrize(
