@@ -55,11 +55,16 @@ class DnsRecord(pulumi.CustomResource):
         data: "Srv | None" = None,
         tlsa: pulumi.Input[str] | None = None,
         caa: Caa | None = None,
+        keep_name: bool = False,
         parent: pulumi.Resource,
         depends_on: Sequence[pulumi.Resource] = (),
         aliases: Sequence[pulumi.Alias] = (),
     ) -> None:
-        """Register the record; `tlsa` is the digest of a key in upper case, as Cloudflare gives it back."""
+        """Register the record.
+
+        `tlsa` is the digest of a key in upper case, as Cloudflare gives it back. With `keep_name`, a record that exists
+        keeps its name, which the output `name` tells.
+        """
         properties: dict[str, pulumi.Input[object]] = {
             "zoneId": zone_id,
             "name": name,
@@ -97,10 +102,18 @@ class DnsRecord(pulumi.CustomResource):
                 version=PLUGIN_VERSION,
                 # The API refuses a second identical record, so the old one goes first where a change replaces it.
                 delete_before_replace=True,
+                ignore_changes=["name"] if keep_name else [],
             ),
         )
 
     # Of a property the SDK reads the type once, of an annotation for every record anew.
+    @property
+    @pulumi.getter
+    def name(self) -> pulumi.Output[str]:
+        """The record's name, absolute, without the last dot."""
+        name: pulumi.Output[str] = pulumi.get(self, "name")
+        return name
+
     @property
     @pulumi.getter
     def content(self) -> pulumi.Output[str]:

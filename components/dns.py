@@ -63,7 +63,7 @@ class Published:
     """A record that was published."""
 
     zone: str
-    name: str
+    name: pulumi.Input[str]
     type: str
     content: pulumi.Input[str]
     """The record's own content output, which carries the dependency."""
@@ -90,7 +90,7 @@ class DnsWait(pulumi.ComponentResource):
     def __init__(self, name: str, args: DnsWaitArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("mailhost:index:DnsWait", name, {}, opts)
         lines = [
-            pulumi.Output.concat(f"{record.zone} {record.name} {record.type} ", record.content, "\n")
+            pulumi.Output.concat(f"{record.zone} ", record.name, f" {record.type} ", record.content, "\n")
             for record in args.records
         ]
         self.visible = command(

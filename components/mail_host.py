@@ -15,7 +15,7 @@ from components.fail2ban import Fail2ban
 from components.firewall import Firewall
 from components.foreign import ForeignRecords
 from components.host import Host, HostArgs
-from components.mail_domain import MailDomain, MailDomainArgs
+from components.mail_domain import MailDomain, MailDomainArgs, tell_of_sizes
 from components.metrics import Digest, Metrics, MetricsArgs
 from components.opendkim import OpenDkim, OpenDkimArgs, opendkim_keys
 from components.packages import Packages, PackagesArgs
@@ -87,6 +87,7 @@ class MailHost(pulumi.ComponentResource):
             )
             for domain in settings.served
         }
+        tell_of_sizes(settings, domains.values())
         await _underway([host, *domains.values()])
         _without_a_host(name, self._args, child)
         addresses = DnsRecords(

@@ -15,7 +15,7 @@ _SECRETS: Final = ("privateKeyOpenssh", "privateKeyPem", "privateKeyPemPkcs8")
 
 
 class PrivateKey(pulumi.CustomResource):
-    """A key pair (`tls:index/privateKey:PrivateKey`)."""
+    """A key pair (`tls:index/privateKey:PrivateKey`). Its size counts when it is made, and never replaces it."""
 
     def __init__(
         self,
@@ -34,9 +34,22 @@ class PrivateKey(pulumi.CustomResource):
             resource_name,
             {**properties, **outputs},
             pulumi.ResourceOptions.merge(
-                opts, pulumi.ResourceOptions(version=PLUGIN_VERSION, additional_secret_outputs=list(_SECRETS))
+                opts,
+                pulumi.ResourceOptions(
+                    version=PLUGIN_VERSION,
+                    additional_secret_outputs=list(_SECRETS),
+                    # Another key would make the signatures of mail under way fail; the next one has a name of its own.
+                    ignore_changes=["rsaBits"],
+                ),
             ),
         )
+
+    @property
+    @pulumi.getter(name="rsaBits")
+    def rsa_bits(self) -> pulumi.Output[float]:
+        """The size that the key has."""
+        size: pulumi.Output[float] = pulumi.get(self, "rsaBits")
+        return size
 
     @property
     @pulumi.getter(name="privateKeyPem")

@@ -15,6 +15,10 @@ class ServedDomain:
     zone_id: str | None
     keys: tuple[DkimKey, ...]
     """Oldest first; exactly one signs."""
+    base: str
+    """What the selectors of all its keys begin with."""
+    base_key: str
+    """The setting that says so."""
     dmarc: Literal["none", "quarantine", "reject"]
     spf: options.Spf
     reports: tuple[str, ...]

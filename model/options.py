@@ -125,9 +125,11 @@ class Dkim(Model):
     """The signature under every outgoing mail (RFC 6376)."""
 
     selector: Annotated[str, AfterValidator(syntax.selector)] = "mail"
-    """Name of the key in the zone: <selector>._domainkey.<domain>."""
+    """Name of the key in the zone: <selector>._domainkey.<domain>. It can't change once the key is published; the next
+    ones have a number behind it."""
     bits: Literal[2048, 3072, 4096] = 2048
-    """Size of the RSA key in bits; verifiers must support up to 4096 (RFC 8301 §3.2)."""
+    """Size of the RSA key in bits; verifiers must support up to 4096 (RFC 8301 §3.2). It counts when a key is made: for
+    the next one of a rotation, and for new domains."""
     signer: Literal["opendkim", "rspamd"] = "opendkim"
     """Who signs. rspamd adds an Ed25519 signature (RFC 8463) beside the RSA one."""
     rotation: Rotation = Rotation()
@@ -254,7 +256,7 @@ class MailDomain(Model):
     zone_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     """Cloudflare zone id; default: the zone is found by the domain's name."""
     selector: Annotated[str, AfterValidator(syntax.selector)] | None = None
-    """DKIM selector; default: dkim.selector."""
+    """DKIM selector, which can't change once the domain's key is published; default: dkim.selector."""
     dmarc: Literal["none", "quarantine", "reject"] | None = None
     """DMARC policy; default: dmarc.policy."""
     spf: DomainSpf = DomainSpf()

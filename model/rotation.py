@@ -11,6 +11,7 @@ From `published` and `signing` the way back is open as well. No stage signs with
 even if one was skipped: that is in the dependencies. What is too early to withdraw only dates can tell (`too_early`).
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -25,6 +26,9 @@ State = Literal["published", "signs", "retiring", "withdrawn"]
 
 UNDER_WAY_DAYS: Final = 2
 """Beyond the time in the host's own queue: a forwarder's, and that of a receiver who judges later."""
+
+
+_DOMAINS_NAMED: Final = 3
 
 
 @frozen
@@ -49,6 +53,52 @@ class DkimKey:
 def selector(base: str, generation: int) -> str:
     """Return the selector of a generation: each has its own, so that nobody verifies with a cached other key."""
     return f"{base}-{generation}" if generation > 1 else base
+
+
+def own_base_key(domain: str) -> str:
+    """Return the setting that gives one domain a selector of its own."""
+    return f'domains["{domain}"].selector'
+
+
+def other_selector(domain: "ServedDomain", wanted: str, published: str, stack: str) -> str:
+    """Say what to do where a key was published under another selector than the settings want; nothing where it was not.
+
+    The key cannot move: mail that is under way names its selector. Both names are those of the key's record.
+    """
+    if published.lower() == wanted:
+        return ""
+    where = f"the key of {domain.name} is published as {published}, where receivers of mail under way look for it"
+    tail = wanted.removeprefix(domain.base)
+    if not published.endswith(tail):
+        return f"{domain.base_key}: {where}; rename that record to {wanted} at Cloudflare, then run `pulumi refresh`"
+    former = published.removesuffix(tail)
+    ways = [_set(domain.base_key, former)]
+    if domain.base_key != own_base_key(domain.name):
+        ways.append(f"{_set(own_base_key(domain.name), former)}   # for this domain alone")
+    return "\n".join(
+        [
+            f"{domain.base_key}: {domain.base} instead of {former} is not possible: {where}. Set it back:",
+            *(f"  {way}" for way in ways),
+            "A new key gets a selector of its own, which ends in a number, without a loss of mail by:",
+            f"  make rotate STACK={stack} START=yes",
+        ]
+    )
+
+
+def _set(key: str, value: str) -> str:
+    return f"pulumi config set --path {shlex.quote(key)} {value}"
+
+
+def other_sizes(bits: int, others: Mapping[str, int], stack: str) -> str:
+    """Say what `dkim.bits` counts for; `others`: domains whose newest keys have another size, and which."""
+    sizes = " or ".join(str(size) for size in sorted(set(others.values())))
+    names = [*others][:_DOMAINS_NAMED]
+    more = f" and {len(others) - len(names)} more" if len(others) > len(names) else ""
+    verb = "one that is in use has" if len(others) == 1 else "ones that are in use have"
+    return (
+        f"dkim.bits: {bits} counts for the next key; the {verb} {sizes} bits ({', '.join(names)}{more}). "
+        f"To replace it without a loss: make rotate STACK={stack} START=yes"
+    )
 
 
 def keys(base: str, rotation: "Rotation") -> tuple[DkimKey, ...]:

@@ -121,10 +121,13 @@ class Settings(options.Model):
 
     def _served_domain(self, name: str) -> ServedDomain:
         own = self.domains.get(name, MailDomain())
+        base = own.selector or self.dkim.selector
         return ServedDomain(
             name=name,
             zone_id=own.zone_id or (self.dns.zone_id if name == self.domain else None),
-            keys=rotation.keys(own.selector or self.dkim.selector, self.dkim.rotation),
+            keys=rotation.keys(base, self.dkim.rotation),
+            base=base,
+            base_key=rotation.own_base_key(name) if own.selector else "dkim.selector",
             dmarc=own.dmarc or self.dmarc.policy,
             spf=own.spf.over(self.spf),
             reports=own.reports or self.reports.addresses or (f"postmaster@{name}",),

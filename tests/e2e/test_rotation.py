@@ -1,5 +1,6 @@
 """The DKIM key changes under a constant flow of mail, and not one message fails to verify at any moment."""
 
+import email.policy
 import re
 import secrets
 import smtplib
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from itertools import groupby
 
+import dkim
 import pytest
 
 from lab import cloudflare, faults, outside
@@ -89,6 +91,53 @@ def up(host: Host) -> dict[str, object]:
     return dict(host.stack.outputs()["dkim"])
 
 
+def verifies(host: Host, message: EmailMessage) -> bool:
+    """Whether the RSA signature of a message is that of a key which is published now."""
+    signatures = message.get_all("DKIM-Signature", [])
+    number = next(number for number, value in enumerate(signatures) if "a=rsa-sha256" in value)
+
+    def dns(name: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG001 - dkimpy's signature
+        text = texts(host).get(name.decode().partition(".")[0], "")
+        return "".join(re.findall('"([^"]*)"', text)).encode() or None
+
+    raw = message.as_bytes(policy=email.policy.SMTP.clone(refold_source="none"))
+    return bool(dkim.DKIM(raw).verify(number, dnsfunc=dns))
+
+
+def test_a_key_in_use_is_not_replaced_by_other_settings(host: Host, signer: str) -> None:
+    stack = host.stack
+    before = texts(host)
+    about = f"under way {secrets.token_hex(4)}"
+    alice = account(host.machine, "alice")
+    with submission_session(alice, port=465) as client:
+        client.send_message(compose(alice.address, outside.CAROL, about))
+    sent = wait_for(lambda: outside.message(about), "the mail outside", seconds=60)
+    assert verifies(host, sent)
+
+    dkim_settings = {"signer": signer, "rotation": ROTATION}
+    stack.configure({"dkim": {**dkim_settings, "selector": "other"}})
+    for refused in (stack.preview(), stack.up()):
+        assert refused.code != 0
+        assert f"is published as mail._domainkey.{host.machine.domain}" in refused.output
+        assert "pulumi config set --path dkim.selector mail" in refused.output
+        assert f"make rotate STACK={stack.name} START=yes" in refused.output
+        assert "Traceback" not in refused.output
+    assert texts(host) == before
+    live = host.run("sh", "-c", "cat /etc/opendkim/* /etc/rspamd/local.d/dkim_signing.conf 2>/dev/null || true")
+    assert "mail" in live
+    assert "other" not in live
+
+    # It counts for the next key, which the next test makes.
+    stack.configure({"dkim": {**dkim_settings, "bits": 3072}})
+    told = "dkim.bits: 3072 counts for the next key; the one that is in use has 2048 bits"
+    assert told in stack.preview().must_pass().output
+    done = stack.up().must_pass()
+    assert told in done.output
+    assert stack.planned() == []
+    assert texts(host) == before
+    assert verifies(host, sent)
+
+
 def test_no_mail_fails_while_the_keys_change(host: Host, signer: str) -> None:
     stack = host.stack
     table = "/etc/opendkim/SigningTable" if signer == "opendkim" else "/etc/rspamd/local.d/dkim_signing.conf"
@@ -120,6 +169,8 @@ def test_no_mail_fails_while_the_keys_change(host: Host, signer: str) -> None:
             assert "mail-2" not in host.run("cat", table)
         assert up(host)["selectors"] == {"mail": "signs", "mail-2": "published"}
         assert {name: texts(host)[name] for name in names} == first
+        # As dkim.bits says since the test before.
+        assert len(texts(host)["mail-2"]) > len(first["mail"]) + 100
 
         assert stack.rotate().code == 0
         stack.cut_off(stack.start_up(), lambda: "mail-2" in host.run("cat", table), "the signer's table")

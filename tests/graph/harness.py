@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pulumi
@@ -188,13 +189,17 @@ def _ed25519() -> dict[str, object]:
 
 
 class _Recorder(MockMonitor):
-    def __init__(self, mocks: Mocks, failing: Container[str]) -> None:
+    def __init__(self, mocks: Mocks, failing: Container[str], state: Mapping[str, Mapping[str, str | float]]) -> None:
         super().__init__(mocks)
         self.failing = failing
+        self.state = state
         self.seen: list[Seen] = []
         self.registered: dict[str, Mapping[str, Any]] = {}
 
     def RegisterResource(self, request: Any) -> Any:
+        # The engine takes such an input from the state, before anybody sees the program's.
+        for name in set(request.ignoreChanges) & self.state.get(request.name, {}).keys():
+            request.object[name] = self.state[request.name][name]
         response = super().RegisterResource(request)  # type: ignore[no-untyped-call] # because the SDK has no types here
         if request.name in self.failing:
             response.result = resource_pb2.Result.FAIL
@@ -236,11 +241,13 @@ def run(
     zone: Sequence[Mapping[str, object]] = (),
     exist: Container[str] = (),
     failing: Container[str] = (),
+    state: Mapping[str, Mapping[str, str | float]] = MappingProxyType({}),
 ) -> Graph:
     """Run the program with `config` (keys without namespace) and return what it registered.
 
     `zone` has the records that Cloudflare tells of, `exist` the names of resources that a preview finds in the state,
-    `failing` those that the engine goes on without, as with --continue-on-error.
+    `failing` those that the engine goes on without, as with --continue-on-error, `state` inputs of former updates by
+    resource, which count where the program ignores changes.
     """
     flat = {
         key if ":" in key else f"mailhost:{key}": value if isinstance(value, str) else json.dumps(value)
@@ -251,7 +258,7 @@ def run(
         # Any root keeps set_mocks from making one: the program gets its own, as from the language host.
         pulumi.runtime.settings.set_root_resource(object())  # type: ignore[arg-type] # because nobody looks at it
         provider = _Provider(preview=preview, public_key=PUBLIC_KEY, zone=zone, exist=exist)
-        recorder = _Recorder(provider, failing)
+        recorder = _Recorder(provider, failing, state)
         set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
         # Mocks have no engine that could call back.
         pulumi.runtime.settings.SETTINGS.callbacks = recorder
@@ -289,6 +296,12 @@ def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     try:
         yield loop
     finally:
+        # A program that was refused leaves what waited for it, and the SDK would go on with that in the next run.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        pulumi.runtime.settings.SETTINGS.outputs.clear()
         executor.shutdown()
         workers.close()
         loop.close()

@@ -1,5 +1,6 @@
 """Keys follow each other: visible before it signs, withdrawn after another one does."""
 
+import pulumi
 import pytest
 
 from tests.graph.conftest import CONFIG
@@ -9,6 +10,8 @@ OPENDKIM, RSPAMD = "mail-opendkim-apply", "mail-spam-rspamd-apply"
 WAIT = "mail-dkim-visible-wait"
 SINCE = "mail-dkim-since"
 FORMER, NEXT = "mail-example.org-txt", "mail-example.org-txt-2"
+KEY, NEXT_KEY = "mail-example.org-rsa", "mail-example.org-rsa-2"
+PUBLISHED: dict[str, object] = {"generation": 2, "stage": "published"}
 
 
 def at(stage: str, signer: str = "opendkim", **rotation: object) -> Graph:
@@ -78,3 +81,54 @@ def test_the_outputs_say_what_comes_next(signing: Graph, settled: Graph) -> None
         "next": "the next key",
         "due": "when you say so",
     }
+
+
+def changed(dkim: dict[str, object], *, preview: bool = False, **more: object) -> Graph:
+    """The program with other settings than those that made the first key."""
+    names: dict[str, dict[str, str | float]] = {
+        f"{FORMER}{second}": {"name": f"mail{second}._domainkey.example.org"} for second in ("", "-ed25519")
+    }
+    state: dict[str, dict[str, str | float]] = {KEY: {"rsaBits": 2048.0}, **names}
+    config = CONFIG | {"dkim": dkim} | more
+    return run(config, secret_keys=("mailboxes",), preview=preview, exist=[*state, NEXT], state=state)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_another_size_counts_for_the_next_key(caplog: pytest.LogCaptureFixture, preview: bool) -> None:
+    kept = changed({"bits": 3072}, preview=preview)
+    assert kept.named(KEY).inputs["rsaBits"] == 2048
+    (said,) = [record.message for record in caplog.records if "dkim.bits" in record.message]
+    assert said == (
+        "dkim.bits: 3072 counts for the next key; the one that is in use has 2048 bits (example.org). To replace it "
+        "without a loss: make rotate STACK=test START=yes"
+    )
+
+
+def test_the_next_key_has_the_size_that_is_set_and_nothing_more_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    kept = changed({"bits": 3072, "rotation": PUBLISHED})
+    assert (kept.named(KEY).inputs["rsaBits"], kept.named(NEXT_KEY).inputs["rsaBits"]) == (2048, 3072)
+    assert "dkim.bits" not in caplog.text
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize(
+    ("dkim", "more", "way"),
+    [
+        ({"selector": "other"}, {}, "pulumi config set --path dkim.selector mail"),
+        ({"selector": "other", "signer": "rspamd"}, {}, "pulumi config set --path dkim.selector mail"),
+        ({"selector": "other", "rotation": PUBLISHED}, {}, "pulumi config set --path dkim.selector mail"),
+        (
+            {},
+            {"domains": {"example.org": {"selector": "other"}}},
+            "pulumi config set --path 'domains[\"example.org\"].selector' mail",
+        ),
+    ],
+)
+def test_another_selector_for_a_key_in_use_is_refused(
+    dkim: dict[str, object], more: dict[str, object], way: str, preview: bool
+) -> None:
+    with pytest.raises(pulumi.RunError) as refused:
+        changed(dkim, preview=preview, **more)
+    assert "mail._domainkey.example.org" in str(refused.value)
+    assert way in str(refused.value)
+    assert "make rotate STACK=test START=yes" in str(refused.value)
