@@ -38,6 +38,7 @@ async def main() -> None:
     await asyncio.sleep(_MOMENT_SECONDS)
     from components import stack_traces  # noqa: PLC0415 because the stack goes first
     from components.cloudflare import find_zones  # noqa: PLC0415 because the stack goes first
+    from components.stack_outputs import stack_outputs  # noqa: PLC0415 because the stack goes first
     from model import mailbox_file  # noqa: PLC0415 because the stack goes first
     from model import settings as model_settings  # noqa: PLC0415 because the stack goes first
 
@@ -48,10 +49,15 @@ async def main() -> None:
     except model_settings.SettingsError as error:
         raise pulumi.RunError(str(error)) from error
     zones = find_zones(settings.zones)
+    outputs = asyncio.ensure_future(stack_outputs())
     # Sent off, so that the engine starts Cloudflare's plugin while the rest of the program is imported.
     await asyncio.sleep(_MOMENT_SECONDS)
     from components.mail_host import MailHost, MailHostArgs  # noqa: PLC0415 because of the line above
 
+    try:
+        model_settings.refuse_leap(settings, await outputs, pulumi.get_stack())
+    except model_settings.SettingsError as error:
+        raise pulumi.RunError(str(error)) from error
     with stack_traces.omitted():
         mail = MailHost("mail", MailHostArgs(settings=settings, zones=zones))
         await mail.declare()

@@ -226,6 +226,55 @@ def applied(outputs: Mapping[str, Any]) -> Applied:
     )
 
 
+def leap(rotation: "Rotation", outputs: Mapping[str, Any], stack: str) -> str:
+    """Say why a stage cannot follow the one that the last complete `pulumi up` left, and how to set it back.
+
+    Nothing where it can, or where nothing was applied before: a new stack may begin with any key.
+    """
+    if not outputs:
+        return ""
+    done = applied(outputs)
+    way = (rotation.generation - done.generation, done.stage, rotation.stage)
+    if way in _WAYS:
+        return ""
+    back = {"generation": str(done.generation), "stage": done.stage}
+    if done.stage == "settled" and done.generation > 1 and done.since:
+        back["since"] = when(done.since)
+    lines = [
+        f"dkim.rotation: generation {rotation.generation} {rotation.stage} cannot follow generation {done.generation} "
+        f"{done.stage}, which the last complete `pulumi up` left: receivers of mail under way would not find its key "
+        "any more. Set it back:"
+    ]
+    if rotation.since and "since" not in back:
+        lines.append("  pulumi config rm --path dkim.rotation.since")
+    pairs = " ".join(f"--plaintext dkim.rotation.{key}={value}" for key, value in back.items())
+    return "\n".join(
+        [
+            *lines,
+            f"  pulumi config set-all --path {pairs}",
+            f"From there, one stage after another with a `pulumi up` each:\n  make rotate STACK={stack}",
+        ]
+    )
+
+
+# By how many generations, from which stage, to which.
+_WAYS: Final = frozenset(
+    {
+        (0, "published", "published"),
+        (0, "published", "signing"),
+        (0, "signing", "published"),
+        (0, "signing", "signing"),
+        (0, "signing", "settled"),
+        (0, "settled", "settled"),
+        (1, "settled", "published"),
+        # The wait for the record is in the dependencies.
+        (1, "settled", "signing"),
+        # The key that goes has never signed.
+        (-1, "published", "settled"),
+    }
+)
+
+
 @frozen
 class Step:
     """The next stage of a rotation, or why it cannot come yet."""

@@ -422,6 +422,17 @@ def refuse_haste(settings: Settings, now: datetime) -> None:
         raise SettingsError([f"dkim.rotation.stage: {problem}"])
 
 
+def refuse_leap(settings: Settings, outputs: Mapping[str, Any], stack: str) -> None:
+    """Refuse a stage of the DKIM keys' rotation that the last complete update's stage does not lead to.
+
+    Raises:
+        SettingsError: a key whose signatures are under way would be withdrawn or gone; several lines.
+    """
+    problem = rotation.leap(settings.dkim.rotation, outputs, stack)
+    if problem:
+        raise SettingsError([problem])
+
+
 def _with_listed(values: Mapping[str, Any], listed: str | None) -> dict[str, Any]:
     """Return the mailboxes of the configuration together with those of the mailbox file; nothing without a file."""
     key = values.get("mailboxesKey")

@@ -44,6 +44,7 @@ ED25519_SEED = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
 ZONE_ID = "0123456789abcdef0123456789abcdef"
 STALE = "computed before the change"
 """The content of a record with data, as the provider leaves it after an update."""
+STACK_OUTPUTS = "pulumi:pulumi:readStackOutputs"
 LIST_RECORDS = "cloudflare:index/getDnsRecords:getDnsRecords"
 
 
@@ -152,6 +153,7 @@ class _Provider(Mocks):
     public_key: str
     zone: Sequence[Mapping[str, object]]
     exist: Container[str]
+    outputs: Mapping[str, object]
     calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def new_resource(self, args: MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
@@ -175,6 +177,8 @@ class _Provider(Mocks):
         self.calls.append((args.token, args.args))
         if args.token == LIST_RECORDS:
             return {"results": list(self.zone)}, []
+        if args.token == STACK_OUTPUTS:
+            return {"name": args.args["name"], "outputs": dict(self.outputs)}, []
         return {"zoneId": ZONE_ID, "id": ZONE_ID}, []
 
 
@@ -242,12 +246,13 @@ def run(
     exist: Container[str] = (),
     failing: Container[str] = (),
     state: Mapping[str, Mapping[str, str | float]] = MappingProxyType({}),
+    outputs: Mapping[str, object] = MappingProxyType({}),
 ) -> Graph:
     """Run the program with `config` (keys without namespace) and return what it registered.
 
     `zone` has the records that Cloudflare tells of, `exist` the names of resources that a preview finds in the state,
     `failing` those that the engine goes on without, as with --continue-on-error, `state` inputs of former updates by
-    resource, which count where the program ignores changes.
+    resource, which count where the program ignores changes, `outputs` those of the last update.
     """
     flat = {
         key if ":" in key else f"mailhost:{key}": value if isinstance(value, str) else json.dumps(value)
@@ -257,7 +262,7 @@ def run(
         pulumi.runtime.set_all_config(flat, [f"mailhost:{key}" for key in secret_keys])
         # Any root keeps set_mocks from making one: the program gets its own, as from the language host.
         pulumi.runtime.settings.set_root_resource(object())  # type: ignore[arg-type] # because nobody looks at it
-        provider = _Provider(preview=preview, public_key=PUBLIC_KEY, zone=zone, exist=exist)
+        provider = _Provider(preview=preview, public_key=PUBLIC_KEY, zone=zone, exist=exist, outputs=outputs)
         recorder = _Recorder(provider, failing, state)
         set_mocks(provider, project="mailhost", stack="test", preview=preview, monitor=recorder)
         # Mocks have no engine that could call back.

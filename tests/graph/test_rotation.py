@@ -132,3 +132,13 @@ def test_another_selector_for_a_key_in_use_is_refused(
     assert "mail._domainkey.example.org" in str(refused.value)
     assert way in str(refused.value)
     assert "make rotate STACK=test START=yes" in str(refused.value)
+
+
+@pytest.mark.parametrize("preview", [False, True])
+@pytest.mark.parametrize("stated", [{}, {"generation": 4, "stage": "published"}])
+def test_a_leap_of_the_rotation_is_refused_before_anything_is_declared(
+    stated: dict[str, object], preview: bool
+) -> None:
+    done = {"dkim": {"generation": 2, "stage": "signing", "since": "2026-01-01T00:00:00Z"}}
+    with pytest.raises(pulumi.RunError, match="cannot follow generation 2 signing"):
+        run(CONFIG | {"dkim": {"rotation": stated}}, secret_keys=("mailboxes",), preview=preview, outputs=done)

@@ -98,3 +98,50 @@ def test_the_next_stage_comes_in_its_time(stated: dict[str, object], done: Appli
     assert refused in step.refused
     assert bool(step.refused) == bool(refused)
     assert bool(step.values) != bool(step.refused)
+
+
+STAGES = ("published", "signing", "settled")
+
+
+@pytest.mark.parametrize("now", STAGES)
+@pytest.mark.parametrize("done", STAGES)
+@pytest.mark.parametrize("step", [-2, -1, 0, 1, 2])
+def test_no_stage_is_reached_that_loses_a_key_in_use(step: int, done: str, now: str) -> None:
+    generation = 4
+    before = settings(dkim={"rotation": _stated(generation, done)})
+    after = settings(dkim={"rotation": _stated(generation + step, now)})
+    used = {key.generation for domain in before.served for key in domain.keys if key.on_host}
+    # The former key that signs no more is given up by settling, and by nothing else: `too_early` sees to the date.
+    given_up = {generation - 1} if (step, done, now) == (0, "signing", "settled") else set()
+    usable = {key.generation for domain in after.served for key in domain.keys if key.state != "withdrawn"}
+    # What was withdrawn before does not come back: it would be another key, and the record is remembered for a while.
+    possible = used - given_up <= usable and min(usable) >= min(used)
+    outputs = {"dkim": {"generation": float(generation), "stage": done, "since": "2026-01-01T00:00:00Z"}}
+    problem = rotation.leap(after.dkim.rotation, outputs, "prod")
+    assert bool(problem) is not possible
+    if problem:
+        assert f"generation {generation + step} {now} cannot follow generation {generation} {done}" in problem
+        assert f"--plaintext dkim.rotation.generation={generation} --plaintext dkim.rotation.stage={done}" in problem
+        assert "make rotate STACK=prod" in problem
+
+
+def test_a_new_stack_may_begin_with_any_key_and_one_from_before_rotation_has_the_first() -> None:
+    third = settings(dkim={"rotation": _stated(3, "settled")}).dkim.rotation
+    assert rotation.leap(third, {}, "prod") == ""
+    assert rotation.leap(third, {"hostname": "mail.example.com"}, "prod")
+    first = settings().dkim.rotation
+    assert rotation.leap(first, {"hostname": "mail.example.com"}, "prod") == ""
+
+
+def test_setting_a_stage_back_takes_the_date_with_it() -> None:
+    settled = settings(dkim={"rotation": _stated(2, "settled")}).dkim.rotation
+    problem = rotation.leap(settled, {"dkim": {"generation": 2, "stage": "published", "since": ""}}, "prod")
+    assert "pulumi config rm --path dkim.rotation.since" in problem
+    first = settings().dkim.rotation
+    done = {"generation": 2, "stage": "settled", "since": "2026-01-01T00:00:00Z"}
+    assert "--plaintext dkim.rotation.since=2026-01-01T00:00:00Z" in rotation.leap(first, {"dkim": done}, "prod")
+
+
+def _stated(generation: int, stage: str) -> dict[str, object]:
+    since = {"since": "2026-01-01T00:00:00Z"} if stage == "settled" else {}
+    return {"generation": generation, "stage": stage, **since}
