@@ -178,6 +178,11 @@ def test_no_mail_fails_while_the_keys_change(host: Host, signer: str) -> None:
         assert up(host)["selectors"] == {"mail": "retiring", "mail-2": "signs"}
         assert {name: texts(host)[name] for name in names} == first
         switched = len(flow.accepted)
+        # The settings of long ago, from a backup say: the key that signs would be gone, the former one another.
+        stack.configure({"dkim": {"signer": signer, "rotation": ROTATION}})
+        leap = stack.preview()
+        assert leap.code != 0
+        assert "generation 1 settled cannot follow generation 2 signing" in leap.output
         stack.configure({"dkim": {"signer": signer, "rotation": {**ROTATION, **SIGNING, "grace": "1h"}}})
         early = stack.rotate()
         assert early.code == 1

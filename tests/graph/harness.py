@@ -85,7 +85,7 @@ class Graph:
     """By URN, of those that registered outputs."""
     exports: Mapping[str, Any]
     calls: tuple[tuple[str, Mapping[str, Any]], ...]
-    """Token and arguments of each function call."""
+    """Token and arguments of each call of a provider's function."""
     on_interrupt: object
     """What SIGINT does to the program (signal.getsignal)."""
 
@@ -174,11 +174,11 @@ class _Provider(Mocks):
         return {"privateKeyPem": pulumi.Output.secret(PRIVATE_KEY), "publicKeyPem": self.public_key}
 
     def call(self, args: MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]]]:
+        if args.token == STACK_OUTPUTS:
+            return {"name": args.args["name"], "outputs": dict(self.outputs)}, []
         self.calls.append((args.token, args.args))
         if args.token == LIST_RECORDS:
             return {"results": list(self.zone)}, []
-        if args.token == STACK_OUTPUTS:
-            return {"name": args.args["name"], "outputs": dict(self.outputs)}, []
         return {"zoneId": ZONE_ID, "id": ZONE_ID}, []
 
 
@@ -298,6 +298,8 @@ def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     executor = ThreadPoolExecutor(max_workers=1, initializer=asyncio.set_event_loop, initargs=(workers,))
     loop.set_default_executor(executor)
     asyncio.set_event_loop(loop)
+    # Everything that waited in a program that is refused fails with the same reason; the first one is raised.
+    loop.set_exception_handler(lambda *_: None)
     try:
         yield loop
     finally:
