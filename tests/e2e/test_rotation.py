@@ -118,7 +118,8 @@ def test_a_key_in_use_is_not_replaced_by_other_settings(host: Host, signer: str)
     stack.configure({"dkim": {**dkim_settings, "selector": "other"}})
     for refused in (stack.preview(), stack.up()):
         assert refused.code != 0
-        assert f"is published as mail._domainkey.{host.machine.domain}" in refused.output
+        # Whichever of its keys is looked at first.
+        assert re.search(rf"published as mail(-ed25519)?\._domainkey\.{re.escape(host.machine.domain)}", refused.output)
         assert "pulumi config set --path dkim.selector mail" in refused.output
         assert f"make rotate STACK={stack.name} START=yes" in refused.output
         assert "Traceback" not in refused.output
