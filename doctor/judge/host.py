@@ -77,11 +77,29 @@ def services(facts: Facts) -> Iterator[Finding]:
         elif "changed by hand" in state:
             yield wrong(checks.SERVICES, name, state, "a file is not the one that was applied")
         elif "not active" in state:
+            units = " ".join(f"-u {unit}" for unit in _LOGS.get(name, (name,)))
             yield wrong(
-                checks.SERVICES, name, state, "the daemon does not run", f"`journalctl -u {name}` on the host says why."
+                checks.SERVICES, name, state, "the daemon does not run", f"`journalctl {units}` on the host says why."
             )
+        elif "interrupted" in state:
+            fix = "`mailhostctl recover` on the host, then `pulumi up`."
+            yield wrong(checks.SERVICES, name, state, "a change was cut off", fix)
         else:
             yield wrong(checks.SERVICES, name, state, "it was not applied to its end", "Run `pulumi up`.")
+
+
+_LOGS: Final = {
+    "antivirus": ("clamav-freshclam", "clamav-daemon"),
+    "certificate": ("certbot",),
+    "digest": ("mailhost-digest",),
+    "firewall": ("ufw",),
+    "metrics": ("prometheus-postfix-exporter", "rsyslog", "mailhost-metrics.socket"),
+    "postfix": ("'postfix*'",),
+    "redis": ("redis-server",),
+    "resolver": ("unbound",),
+    "tls-policy": ("postfix-mta-sts-resolver", "mailhost-tls-policy"),
+}
+"""Units whose journal explains a service, where they are not called like it."""
 
 
 def queue(facts: Facts) -> Finding:

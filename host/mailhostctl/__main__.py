@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mailhostctl import deployers
 from mailhostctl.paths import Root
-from mailhostctl.system import ADMIN_PATH, MailhostError, say
+from mailhostctl.system import ADMIN_PATH, MailhostError, described, drain, read_text, say, speak_utf8, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,21 @@ SERVICE_NAMES = (
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 failed with one message on stderr, 2 wrong usage."""
-    arguments = _parser().parse_args(argv)
+    speak_utf8()
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit:
+        drain()
+        raise
+    try:
+        return _run(arguments)
+    finally:
+        signal.alarm(0)
+        if not (arguments.command == "metrics" and arguments.http):  # a client waits for the end of the answer
+            drain()
+
+
+def _run(arguments: argparse.Namespace) -> int:
     root = Root(base=Path(arguments.root))
     if root.base == Path("/"):
         os.environ["PATH"] = ADMIN_PATH
@@ -39,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
     # The SSH session may die at any moment: go on to a consistent end, or turn back when told to stop.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _terminated)
+    limit = _SECONDS.get(arguments.command, _MOST_SECONDS)
+    signal.signal(signal.SIGALRM, _overdue)
+    signal.alarm(limit)
     try:
         if arguments.command in _DEPLOYING:
             deployers.record(root)
@@ -48,7 +65,10 @@ def main(argv: list[str] | None = None) -> int:
         say(str(error))
         return 1
     except OSError as error:
-        say(f"{error.filename or arguments.command}: {error.strerror or error}")
+        say(described(error) if error.filename else f"{arguments.command}: {described(error)}")
+        return 1
+    except Overdue:
+        say(f"{arguments.command}: not done within {limit} s; given up, and what was under way taken back")
         return 1
     except (KeyboardInterrupt, Terminated):
         say("interrupted")
@@ -60,14 +80,37 @@ class Terminated(BaseException):
     """SIGTERM came. Not an `Exception`: nothing but the way back may stop it on its way out."""
 
 
+class Overdue(Terminated):
+    """The command has had all the time it may take."""
+
+
+_MOST_SECONDS = 900
+"""Seconds a command may take, by its own bounds mostly much less. The way back has as much again."""
+_SECONDS = {
+    "packages": 7200,
+    "certificate": 1800,
+    "certificates": 3600,
+    "digest": 1800,
+    "tls-policy": 0,
+    "tlsa-use": 1800,
+    "wait-dns": 3600,
+}
+"""Those that may take longer; 0: no end."""
+
+
 def _terminated(_number: int, _frame: FrameType | None) -> None:
     raise Terminated
+
+
+def _overdue(_number: int, _frame: FrameType | None) -> None:
+    signal.alarm(_MOST_SECONDS)
+    raise Overdue
 
 
 def _install(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import install
 
-    print(install.install(root, arguments.sha256))
+    tell(install.install(root, arguments.sha256))
 
 
 def _uninstall(root: Root, _arguments: argparse.Namespace) -> None:
@@ -79,22 +122,22 @@ def _uninstall(root: Root, _arguments: argparse.Namespace) -> None:
 def _packages(root: Root, _arguments: argparse.Namespace) -> None:
     from mailhostctl import packages
 
-    for line in packages.install(root, sys.stdin.read().split()):
-        print(line)
+    for line in packages.install(root, read_text().split()):
+        tell(line)
 
 
 def _stage(_root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import staging
 
-    print(staging.stage(arguments.part, sys.stdin.buffer.read()))
+    tell(staging.stage(arguments.part, sys.stdin.buffer.read()))
 
 
 def _apply(root: Root, arguments: argparse.Namespace) -> None:
-    print(_transaction(root, arguments).apply(sys.stdin.buffer.read()).sha256)
+    tell(_transaction(root, arguments).apply(sys.stdin.buffer.read()).sha256)
 
 
 def _rollback(root: Root, arguments: argparse.Namespace) -> None:
-    print(_transaction(root, arguments).rollback(arguments.generation))
+    tell(str(_transaction(root, arguments).rollback(arguments.generation)))
 
 
 def _remove(root: Root, arguments: argparse.Namespace) -> None:
@@ -108,18 +151,31 @@ def _transaction(root: Root, arguments: argparse.Namespace) -> Transaction:
     return Transaction(root=root, service=replace(SERVICES[arguments.service], root=root))
 
 
+def _recover(root: Root, arguments: argparse.Namespace) -> None:
+    from mailhostctl import recovery
+
+    for line in recovery.recover(root, boot=arguments.boot):
+        tell(line)
+
+
+def _expire(root: Root, _arguments: argparse.Namespace) -> None:
+    from mailhostctl import recovery
+
+    recovery.expire(root)
+
+
 def _generations(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import selfcheck
 
     for line in selfcheck.generation_lines(root, arguments.service):
-        print(line)
+        tell(line)
 
 
 def _status(root: Root, _arguments: argparse.Namespace) -> None:
     from mailhostctl import selfcheck
 
     for line in selfcheck.status_lines(root):
-        print(line)
+        tell(line)
 
 
 def _lend(root: Root, arguments: argparse.Namespace) -> None:
@@ -131,37 +187,37 @@ def _lend(root: Root, arguments: argparse.Namespace) -> None:
 def _preflight(root: Root, _arguments: argparse.Namespace) -> None:
     from mailhostctl import preflight
 
-    preflight.look(root, sys.stdin.read())
+    preflight.look(root, read_text())
 
 
 def _check(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import selfcheck
 
-    selfcheck.check(root, hostname=arguments.hostname, keys=sys.stdin.read())
+    selfcheck.check(root, hostname=arguments.hostname, keys=read_text())
 
 
 def _acme_account(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import account
     from mailhostctl.certificate import Issuer
 
-    print(arguments.issuer or account.identity(arguments.server))
-    print(account.uri(root, Issuer(server=arguments.server, contact=arguments.contact)))
+    tell(arguments.issuer or account.identity(arguments.server))
+    tell(account.uri(root, Issuer(server=arguments.server, contact=arguments.contact)))
 
 
 def _certificate(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import certificate, resolver
 
     if arguments.wait_dns:
-        resolver.wait(root, resolver.read(sys.stdin.read()), timeout=300)
+        resolver.wait(root, resolver.read(read_text()), timeout=300)
     certificate.obtain(root, arguments.hostname, _issuer(arguments), reuse_key=arguments.reuse_key)
-    print(arguments.hostname)
+    tell(arguments.hostname)
 
 
 def _certificates(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import certificate
 
-    for name in certificate.obtain_all(root, sys.stdin.read(), _issuer(arguments)):
-        print(name)
+    for name in certificate.obtain_all(root, read_text(), _issuer(arguments)):
+        tell(name)
 
 
 def _issuer(arguments: argparse.Namespace) -> Issuer:
@@ -179,10 +235,10 @@ def _retire_certificates(root: Root, arguments: argparse.Namespace) -> None:
 def _wait_dns(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import resolver
 
-    wanted = resolver.read(sys.stdin.read())
+    wanted = resolver.read(read_text())
     resolver.wait(root, wanted, timeout=arguments.timeout)
     for one in wanted:
-        print(one, one.value)
+        tell(f"{one} {one.value}")
 
 
 def _metrics(root: Root, arguments: argparse.Namespace) -> None:
@@ -191,7 +247,7 @@ def _metrics(root: Root, arguments: argparse.Namespace) -> None:
     if arguments.http:
         metrics.serve(root, sys.stdin.buffer, sys.stdout.buffer)
     else:
-        sys.stdout.write(metrics.page(root))
+        tell(metrics.page(root).rstrip())
 
 
 def _digest(root: Root, arguments: argparse.Namespace) -> None:
@@ -205,20 +261,20 @@ def _tlsa_keys(root: Root, arguments: argparse.Namespace) -> None:
 
     name = tlsa.Name(hostname=arguments.hostname, number=arguments.key)
     for digest in tlsa.keys(root, name, address=arguments.resolver):
-        print(digest)
+        tell(digest)
 
 
 def _tlsa_use(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import tlsa
 
     name = tlsa.Name(hostname=arguments.hostname, number=arguments.key)
-    tlsa.use(root, name, _issuer(arguments), sys.stdin.read(), ttl=arguments.ttl)
+    tlsa.use(root, name, _issuer(arguments), read_text(), ttl=arguments.ttl)
 
 
 def _tlsa_announced(root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import tlsa
 
-    tlsa.announced(root, tlsa.Name(hostname=arguments.hostname, number=arguments.key), sys.stdin.read())
+    tlsa.announced(root, tlsa.Name(hostname=arguments.hostname, number=arguments.key), read_text())
 
 
 def _tlsa_withdrawn(root: Root, _arguments: argparse.Namespace) -> None:
@@ -241,6 +297,8 @@ _COMMANDS = {
     "apply": _apply,
     "rollback": _rollback,
     "remove": _remove,
+    "recover": _recover,
+    "expire": _expire,
     "generations": _generations,
     "status": _status,
     "lend": _lend,
@@ -290,6 +348,9 @@ def _parser() -> argparse.ArgumentParser:
     added = command("rollback", "apply an earlier generation again", service=True)
     added.add_argument("generation", nargs="?", type=int, metavar="NUMBER", help="default: the one before")
     command("remove", "stop a service and put back what was there before", service=True)
+    added = command("recover", "finish or undo the changes of services that were cut off")
+    added.add_argument("--boot", action="store_true", help="before the daemons start: exchange files, wait for no unit")
+    command("expire", "drop generations that are too old")
     command("generations", "list the generations kept of a service", service=True)
     command("status", "show each service: generation, files, unit")
     added = command("lend", "let a mailbox log in with the password whose hash is on stdin, until stdin ends")

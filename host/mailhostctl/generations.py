@@ -13,6 +13,8 @@ import json
 import os
 import pwd
 import stat
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from mailhostctl.paths import Root, ServiceState, below
 from mailhostctl.system import MailhostError
 
 KEEP = 5
+KEEP_DAYS = 30
+"""How long a generation is kept after the next one: it holds withdrawn keys and former password hashes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class Originals:
     files: dict[str, dict[str, str] | None] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
     active: bool = False
+    units: tuple[str, ...] | None = None
+    """Of the units that others use too, those that ran; None: version 0.1.0 did not note it."""
 
 
 def current(state: ServiceState) -> int:
@@ -130,7 +136,10 @@ def discard(state: ServiceState, number: int) -> None:
 
 
 def tidy(state: ServiceState) -> None:
-    """Drops leftovers of attempts that died and all but the newest `KEEP` generations. Never 0 nor the current one."""
+    """Drops leftovers of attempts that died, and generations beyond `KEEP` or `KEEP_DAYS`.
+
+    Never 0 nor the current one. Not while a journal may still name the target of an attempt.
+    """
     if not state.generations.is_dir():
         return
     for entry in list(state.generations.iterdir()):
@@ -139,8 +148,16 @@ def tidy(state: ServiceState) -> None:
     applied = current(state)
     kept = [number for number in numbers(state) if number <= applied][-KEEP:]
     for number in numbers(state):
-        if number not in kept:
+        if number not in kept or _expired(state, number):
             discard(state, number)
+
+
+def _expired(state: ServiceState, number: int) -> bool:
+    """Whether the generation after this one is older than `KEEP_DAYS`."""
+    later = [other for other in numbers(state) if number < other <= current(state)]
+    if not later:
+        return False
+    return time.time() - (state.generations / str(later[0])).stat().st_mtime > KEEP_DAYS * 86400
 
 
 def originals(state: ServiceState) -> Originals:
@@ -149,13 +166,20 @@ def originals(state: ServiceState) -> Originals:
     if text is None:
         return Originals()
     raw: dict[str, Any] = json.loads(text)
-    return Originals(files=raw["files"], folders=tuple(raw["folders"]), active=raw["active"])
+    units = raw.get("units")
+    return Originals(
+        files=raw["files"],
+        folders=tuple(raw["folders"]),
+        active=raw["active"],
+        units=None if units is None else tuple(units),
+    )
 
 
-def remember(root: Root, state: ServiceState, paths: list[str], *, active: bool) -> None:
+def remember(root: Root, state: ServiceState, paths: Sequence[str], *, active: bool, units: Sequence[str]) -> None:
     """Adds what is at `paths` now, before they are managed for the first time, to generation 0.
 
-    `active` says whether the service runs now; it counts only when generation 0 is new.
+    `active` says whether the service runs now, `units` which units run that others use too; both count only when
+    generation 0 is new.
     """
     folder = state.generations / "0"
     known = originals(state)
@@ -168,7 +192,8 @@ def remember(root: Root, state: ServiceState, paths: list[str], *, active: bool)
         folders += [parent for parent in missing if parent not in folders]
     if not new and files == known.files and tuple(folders) == known.folders:
         return
-    index = {"files": files, "folders": sorted(folders), "active": active if new else known.active}
+    noted = {"active": active, "units": units} if new else {"active": known.active, "units": known.units}
+    index = {"files": files, "folders": sorted(folders), **noted}
     durable.make_folder(folder)
     durable.write(folder / "originals.json", json.dumps(index, indent=2, sort_keys=True).encode())
 
@@ -218,25 +243,38 @@ def is_live(root: Root, path: str, want: Wanted) -> bool:
     return durable.read(live) == want.data
 
 
-def put(root: Root, path: str, want: Wanted) -> None:
-    """Makes `want` be at `path` by one rename or one unlink; what is already so stays untouched.
+def prepare(root: Root, tree: Mapping[str, Wanted]) -> list[durable.Prepared]:
+    """Writes all that is to be at the paths of `tree` beside the live files; what is already so is left out.
 
-    New names are durable after `durable.sync_folder` of their folders.
+    When it fails, nothing has changed and nothing is left of it. Once committed, the names are durable after
+    `durable.sync_folder` of their folders.
     """
+    for live in map(root.live, tree):
+        if live.parent.is_dir():  # whatever is there now, a run that died may have left its temporary
+            durable.forget_temporary(live)
+    prepared: list[durable.Prepared] = []
+    made: list[Path] = []
+    try:
+        for path, want in tree.items():
+            if not is_live(root, path, want):
+                made += durable.make_folder(root.live(path).parent, 0o755) if want else []
+                prepared.append(_prepare(root, path, want))
+    except BaseException:
+        for change in prepared:
+            change.discard()
+        durable.unmake(made)
+        raise
+    return prepared
+
+
+def _prepare(root: Root, path: str, want: Wanted) -> durable.Prepared:
     live = root.live(path)
-    if live.parent.is_dir():  # whatever is there now, a run that died may have left its temporary
-        durable.forget_temporary(live)
-    if is_live(root, path, want):
-        return
     if want is None:
-        durable.remove(live)
-        return
-    durable.make_folder(live.parent, 0o755)
+        return durable.Prepared(path=live, temporary=None)
     if isinstance(want, Link):
-        durable.link(live, want.target)
-    else:
-        ids = owner_ids(want.owner) if root.gives_ownership else None
-        durable.replace(live, want.data, mode=want.mode, owner=ids)
+        return durable.prepare_link(live, want.target)
+    ids = owner_ids(want.owner) if root.gives_ownership else None
+    return durable.prepare(live, want.data, mode=want.mode, owner=ids)
 
 
 def drop_folders(root: Root, known: Originals) -> None:

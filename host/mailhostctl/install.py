@@ -9,7 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from mailhostctl import durable, generations, main_cf
+from mailhostctl import durable, generations, main_cf, units
 from mailhostctl.manifest import digest
 from mailhostctl.paths import PROGRAM, STATE, Root
 from mailhostctl.services import SERVICES
@@ -29,7 +29,11 @@ def install(root: Root, sha256: str) -> str:
         raise MailhostError(f"mailhostctl: has digest {digest(content)}, expected {sha256}; run the command again")
     program = root.live(PROGRAM)
     durable.make_folder(program.parent, 0o755)
-    durable.write(program, _compiled(content), mode=0o755)
+    compiled = _compiled(content)
+    changed = durable.read(program) != compiled
+    if changed:
+        durable.write(program, compiled, mode=0o755)
+    units.provide(root, changed=changed)
     return sha256
 
 
@@ -55,6 +59,7 @@ def uninstall(root: Root) -> None:
         state = root.service(name)
         if generations.current(state) or durable.read(state.journal) is not None:
             raise MailhostError(f"{name} is still applied; run: mailhostctl remove {name}")
+    units.forget(root)
     main_cf.forget(root)
     durable.remove_tree(root.live(STATE))
     durable.remove(root.live(PROGRAM))

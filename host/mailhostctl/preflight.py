@@ -11,7 +11,7 @@ from typing import Any
 from mailhostctl import facts, generations
 from mailhostctl.paths import Root
 from mailhostctl.services import SERVICES
-from mailhostctl.system import MailhostError, say
+from mailhostctl.system import MailhostError, say, tell
 
 _GREETING_SECONDS = 20
 """Connecting tries again after 1, 3, 7 and 15 seconds: the first packets of a new machine may be lost."""
@@ -40,7 +40,7 @@ def look(root: Root, text: str) -> None:
         row = asked["rows"][finding.row]
         sentence = f"{finding.row}: {finding.wrong}. {row['fix']}"
         if not finding.wrong:
-            print(f"ok {finding.row}")
+            tell(f"ok {finding.row}")
         elif row["level"] == "stops":
             stopped.append(sentence)
         else:

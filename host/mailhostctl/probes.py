@@ -45,6 +45,7 @@ def wait(health: tuple[str, ...], service: Service, *, since: float) -> None:
     deadline = time.monotonic() + PATIENCE
     pause = 0.02
     left = list(health)
+    restarts: int | None = None
     while True:
         failed = _failed(left)
         left = [probe for probe, _ in failed]
@@ -54,19 +55,25 @@ def wait(health: tuple[str, ...], service: Service, *, since: float) -> None:
         if not wrong:
             return
         final = any(isinstance(error, Unhealthy) and error.final for _, error in failed)
-        if final or time.monotonic() > deadline or not _may_recover(service):
+        given_up, count = _restarts(service)
+        # systemd counts from the last start by hand: what was before a reload is no sign of anything.
+        restarts = count if restarts is None else min(restarts, count)
+        if final or time.monotonic() > deadline or given_up or count - restarts > 1:
             words = service.journal(int(since)) if hasattr(service, "journal") else ""
             raise MailhostError("\n".join([f"{service.name}: not healthy", *wrong, words]).rstrip())
         time.sleep(pause)
         pause = min(pause * 1.5, 0.5)
 
 
-def _may_recover(service: Service) -> bool:
-    """A unit that systemd has given up, or starts again and again, will not become healthy by waiting."""
-    if not service.unit:
-        return True
-    words = run(["systemctl", "show", "-P", "ActiveState,NRestarts", service.unit]).out.split()
-    return "failed" not in words and not any(word.isdigit() and int(word) > 1 for word in words)
+def _restarts(service: Service) -> tuple[bool, int]:
+    """Whether systemd has given a unit of the service up, and how often it has started it again by itself.
+
+    A unit that failed for good, or is started again and again, does not become healthy by waiting.
+    """
+    words: list[str] = []
+    for unit in service.processes():
+        words += run(["systemctl", "show", "-P", "ActiveState,NRestarts", unit]).out.split()
+    return "failed" in words, sum(int(word) for word in words if word.isdigit())
 
 
 def _failed(health: Iterable[str]) -> list[tuple[str, Unhealthy | OSError]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mailhostctl import durable, generations, paths, probes, resolver
 from mailhostctl.paths import Root
 from mailhostctl.services import SERVICES
-from mailhostctl.system import MailhostError, must, run
+from mailhostctl.system import MailhostError, must, run, tell
 from mailhostctl.transaction import Transaction
 
 _KEYS = ("/etc/dkimkeys", "/etc/rspamd/dkim")
@@ -27,7 +27,7 @@ def status_lines(root: Root) -> Iterator[str]:
             continue
         number = generations.current(state)
         if durable.read(state.journal) is not None:
-            yield f"{name}: a change was interrupted; the next apply or remove puts it right"
+            yield f"{name}: a change was interrupted; run: mailhostctl recover"
         elif number:
             intact = "intact" if Transaction(root=root, service=service).intact() else "changed by hand"
             active = "active" if service.active() else "not active"
@@ -61,7 +61,7 @@ def check(root: Root, *, hostname: str, keys: str) -> None:
     findings = list(_findings(root, hostname, pairs))
     for finding in findings:
         if not finding.wrong:
-            print(f"ok {finding.what}")
+            tell(f"ok {finding.what}")
     failed = [f"{finding.what}: {finding.wrong}" for finding in findings if finding.wrong]
     if failed:
         raise MailhostError("\n".join(["not all is well:", *failed]))
@@ -100,10 +100,10 @@ def _key(root: Root, domain: str, selector: str) -> _Finding:
     """
     what = f"DKIM key {selector} of {domain}"
     places = [root.live(f"{folder}/{domain}.{selector}.private") for folder in _KEYS]
-    found = [data for data in map(durable.read, places) if data is not None]
-    if not found:
-        return _Finding(what=what, wrong=f"its private key is in neither {' nor '.join(_KEYS)}")
     try:
+        found = [data for data in map(durable.read, places) if data is not None]
+        if not found:
+            return _Finding(what=what, wrong=f"its private key is in neither {' nor '.join(_KEYS)}")
         name, value = f"{selector}._domainkey.{domain}", _record(found[0].decode())
         resolver.wait(root, [resolver.Wanted(zone=domain, name=name, kind="TXT", value=value)], timeout=30)
     except MailhostError as error:

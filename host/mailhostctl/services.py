@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from mailhostctl import containment, deployers, validate
+from mailhostctl import containment, deployers, durable, validate
 from mailhostctl.paths import Root
 from mailhostctl.system import MailhostError, is_active, must, run
 
@@ -21,6 +22,8 @@ class Service:
     check: Callable[[validate.Candidate], None] = lambda _candidate: None
     root: Root = field(default_factory=lambda: Root(base=Path("/")))
     """Where its live files are."""
+    shared: ClassVar[tuple[str, ...]] = ()
+    """Units it starts that others may have used before us."""
 
     def validate(self, candidate: validate.Candidate) -> None:
         """Raises `MailhostError` in the daemon's own words when it would refuse the candidate."""
@@ -37,8 +40,34 @@ class Service:
     def activate(self, before: str) -> None:
         """Brings the live files into effect, also after a reboot; `before` is the fingerprint of the former ones."""
 
-    def deactivate(self) -> None:
-        """Stops the service, also after a reboot. Repeating it is fine."""
+    def deactivate(self, running: Sequence[str] | None) -> None:
+        """Stops the service, also after a reboot. Repeating it is fine.
+
+        `running`: which of the `shared` units ran before us; None: unknown.
+        """
+
+    def release(self, running: Sequence[str] | None) -> None:
+        """Lets the shared units that ran before us take the files of then."""
+        if running:
+            must(["systemctl", "restart", *running])
+
+    def units(self) -> tuple[str, ...]:
+        """The units to be enabled, as the live files have it."""
+        return ()
+
+    def processes(self) -> tuple[str, ...]:
+        """The units in which its processes may run."""
+        return ()
+
+    def ordered(self) -> tuple[str, ...]:
+        """All units that read its files or may start it: they wait at boot until the files are right."""
+        return ()
+
+    def withhold(self, running: Sequence[str] | None) -> None:
+        """At boot: lets none of it start but what ran before us. Waits for nothing, because the units wait for us."""
+
+    def admit(self) -> None:
+        """At boot: lets it start."""
 
 
 class Accounts(Service):
@@ -72,7 +101,28 @@ class Daemon(Service):
         done = run(["systemctl", verb, self.unit])
         if done.code != 0:
             raise MailhostError(f"systemctl {verb} {self.unit}: {done.said}\n{self.journal(started)}".rstrip())
-        _enable(self.unit)
+        _enable(*self.units())
+
+    def units(self) -> tuple[str, ...]:
+        """Its unit."""
+        return (self.unit,)
+
+    def ordered(self) -> tuple[str, ...]:
+        """Its unit, and what its processes run in."""
+        return tuple(dict.fromkeys((*self.units(), *self.processes())))
+
+    def withhold(self, running: Sequence[str] | None) -> None:
+        """Disables the units, and takes back the starts that systemd has planned."""
+        ours = [unit for unit in self.units() if unit not in (running or ())]
+        for unit in ours:
+            if run(["systemctl", "cat", unit]).code == 0:
+                must(["systemctl", "disable", "--quiet", unit], env=_NATIVE)
+        run(["systemctl", "stop", "--no-block", *dict.fromkeys((*ours, *self.processes()))])
+
+    def admit(self) -> None:
+        """Enables the units, and plans their start."""
+        _enable(*self.units())
+        must(["systemctl", "start", "--no-block", *self.units()])
 
     def processes(self) -> tuple[str, ...]:
         """The units in which its processes may run."""
@@ -83,8 +133,9 @@ class Daemon(Service):
         del before
         return False
 
-    def deactivate(self) -> None:
+    def deactivate(self, running: Sequence[str] | None) -> None:
         """Stops and disables the unit; a unit that does not exist is fine."""
+        del running
         _disable(self.unit)
 
     def journal(self, since: int) -> str:
@@ -174,9 +225,13 @@ class Dovecot(Reloading):
         if verb == "start" and done.code != 0:
             raise MailhostError(f"systemctl start {self.watcher}: {done.said}")
 
-    def deactivate(self) -> None:
+    def ordered(self) -> tuple[str, ...]:
+        """The watcher too."""
+        return (*super().ordered(), self.watcher)
+
+    def deactivate(self, running: Sequence[str] | None) -> None:
         """Takes what was compiled away too."""
-        super().deactivate()
+        super().deactivate(running)
         for name in self.filters:
             (self.scripts / f"{name}.svbin").unlink(missing_ok=True)
 
@@ -208,27 +263,32 @@ class Postfix(Daemon):
         """When it runs and listens on the right addresses already."""
         return bool(before) and self.fingerprint() == before
 
-    def deactivate(self) -> None:
+    def deactivate(self, running: Sequence[str] | None) -> None:
         """Stops the process itself first: the wrapper does not wait for it, and it must not outlive its main.cf."""
         run(["systemctl", "stop", "postfix@-.service"])  # from Debian 13 on, there is none
-        super().deactivate()
+        super().deactivate(running)
 
 
 class Antivirus(Daemon):
     """freshclam and clamd, which systemd starts only once there are signatures (ConditionPathExistsGlob=)."""
 
-    scanner = ("clamav-daemon.socket", "clamav-daemon.service")
+    shared = ("clamav-daemon.socket", "clamav-daemon.service")
+
+    def units(self) -> tuple[str, ...]:
+        """Both daemons' units."""
+        return (*super().units(), *self.shared)
 
     def activate(self, before: str) -> None:
         """Restarts clamd too: it is the one that reads the file."""
         super().activate(before)
-        _enable(*self.scanner)
-        must(["systemctl", "restart", *self.scanner])
+        must(["systemctl", "restart", *self.shared])
 
-    def deactivate(self) -> None:
-        """Stops both."""
-        super().deactivate()
-        _disable(*self.scanner)
+    def deactivate(self, running: Sequence[str] | None) -> None:
+        """Stops both, but for a clamd that was used before us."""
+        super().deactivate(running)
+        scanner = [unit for unit in self.shared if unit not in (running or ())]
+        if scanner:
+            _disable(*scanner)
 
 
 class TlsPolicy(Daemon):
@@ -244,19 +304,28 @@ class TlsPolicy(Daemon):
     def _weighs(self) -> bool:
         return self.root.live(f"/etc/systemd/system/{self.socket}").is_file()
 
+    def units(self) -> tuple[str, ...]:
+        """The socket too, where there is one."""
+        return (*super().units(), *((self.socket,) if self._weighs() else ()))
+
+    def ordered(self) -> tuple[str, ...]:
+        """The socket, and what answers on it."""
+        return (self.unit, self.socket, self.answering)
+
     def activate(self, before: str) -> None:
         """Starts the socket; what answers on it starts when Postfix asks, with the program as it is then."""
         super().activate(before)
         if self._weighs():
-            _enable(self.socket)
             must(["systemctl", "stop", self.answering])
             must(["systemctl", "restart", self.socket])
         else:
             run(["systemctl", "stop", self.socket, self.answering])
+            # The unit's file is gone, and without it systemctl finds nothing to disable.
+            durable.remove(self.root.live(f"/etc/systemd/system/sockets.target.wants/{self.socket}"))
 
-    def deactivate(self) -> None:
+    def deactivate(self, running: Sequence[str] | None) -> None:
         """Stops all of it."""
-        super().deactivate()
+        super().deactivate(running)
         _disable(self.socket)
         run(["systemctl", "stop", self.answering])
 
@@ -265,8 +334,13 @@ class Metrics(Daemon):
     """The Postfix exporter, the rsyslog it reads, and the socket of our own page."""
 
     page = "mailhost-metrics.socket"
+    shared = ("rsyslog.service",)
     log = ("syslog.socket", "rsyslog.service")
     rule = "/etc/rsyslog.d/00-mailhost.conf"
+
+    def units(self) -> tuple[str, ...]:
+        """Those of all three."""
+        return (*super().units(), "rsyslog.service", self.page)
 
     def active(self) -> bool:
         """Whether all of them do their work."""
@@ -284,12 +358,12 @@ class Metrics(Daemon):
             time.sleep(1)
             must(["systemctl", "restart", self.page])
 
-    def deactivate(self) -> None:
+    def deactivate(self, running: Sequence[str] | None) -> None:
         """Stops rsyslog too where it only ran for the exporter: our rule lets it write nothing else."""
-        super().deactivate()
+        super().deactivate(running)
         rule = self.root.live(self.rule)
         only = rule.is_file() and rule.read_text().endswith("*.* stop\n")
-        units = (self.page, *(self.log if only else ()))
+        units = (self.page, *(self.log if only and not running else ()))
         for unit in units:
             _disable(unit)
 
@@ -311,8 +385,17 @@ class Firewall(Service):
         must(["ufw", "reload"] if self.active() else ["ufw", "--force", "enable"])
         _enable(self.unit)
 
-    def deactivate(self) -> None:
+    def ordered(self) -> tuple[str, ...]:
+        """What loads the rules at boot, as ufw.conf tells it."""
+        return (self.unit,)
+
+    def admit(self) -> None:
+        """Enables what loads the rules."""
+        _enable(self.unit)
+
+    def deactivate(self, running: Sequence[str] | None) -> None:
         """Takes the rules out of the kernel; ufw not installed is fine."""
+        del running
         if run(["ufw", "--version"]).code == 0:
             must(["ufw", "--force", "disable"])
 

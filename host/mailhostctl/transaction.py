@@ -4,29 +4,33 @@ The order that makes it safe (each step durable before the next):
 
 1. the new generation is complete on disk, and generation 0 knows the originals of paths not managed so far;
 2. the journal names both generations;
-3. every live file is exchanged by one rename, then the daemon is told and its health is probed;
-4. `current` names the new generation: this is the commit;
-5. the journal goes.
+3. everything that will be needed is written: each file beside the live one, and the next content of `current`. A full
+   disk ends it here, with nothing changed;
+4. every live file is exchanged by one rename, then the daemon is told and its health is probed;
+5. `current` names the new generation, by a rename too: this is the commit;
+6. the journal goes.
 
 A journal that is found names either a finished change (`current` is already its target) or one to be undone: the files
-of its origin are put back from that generation's own copies, and the daemon is told. Both can themselves be interrupted
-and repeated.
+of its origin are put back from that generation's own copies, in the same two steps, and the daemon is told. Both can
+themselves be interrupted and repeated. The journal goes only when all of it succeeded. A daemon that complains on the
+way back keeps the journal, but not the next apply from bringing better files.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mailhostctl import durable, generations, probes, staging, validate
-from mailhostctl.generations import Wanted
+from mailhostctl.durable import Prepared
+from mailhostctl.generations import KEEP, KEEP_DAYS, Wanted
 from mailhostctl.manifest import Manifest, owner_ids
 from mailhostctl.paths import Root, ServiceState
-from mailhostctl.services import Service
-from mailhostctl.system import MailhostError, must, say
+from mailhostctl.services import Daemon, Service
+from mailhostctl.system import MailhostError, described, is_active, must, say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,41 +52,46 @@ class Transaction:
         """
         manifest, contents = staging.read(text)
         with durable.locked(self.state.lock):
-            self._recover()
+            unsettled = self._recover()
             self._require(manifest)
             if self._applied().text == manifest.text:
-                self._again()
+                self._again(unsettled=unsettled)
             else:
-                self._change(manifest, contents)
+                self._change(manifest, contents, unsettled=unsettled)
         return manifest
 
     def rollback(self, number: int | None) -> int:
         """Applies an earlier generation once more, as a new one; returns its number. None means the one before."""
         with durable.locked(self.state.lock):
-            self._recover()
+            unsettled = self._recover()
             earlier = [kept for kept in generations.numbers(self.state) if kept < generations.current(self.state)]
             if not earlier or (number is not None and number not in earlier):
                 kept = ", ".join(map(str, earlier)) or "none"
-                raise MailhostError(f"{self.service.name}: no such earlier generation; kept before this one: {kept}")
+                raise MailhostError(
+                    f"{self.service.name}: no such earlier generation; kept before this one: {kept} "
+                    f"(at most {KEEP - 1}, each for {KEEP_DAYS} days after the next one)"
+                )
             number = earlier[-1] if number is None else number
             manifest = generations.load(self.state, number)
             self._require(manifest)
-            return self._change(manifest, generations.contents(self.state, number, manifest))
+            return self._change(manifest, generations.contents(self.state, number, manifest), unsettled=unsettled)
 
     def remove(self) -> None:
         """Puts generation 0 back, stops what we started, drops the generations."""
         if not self.state.folder.is_dir():
             return
         with durable.locked(self.state.lock):
-            self._recover()
+            unsettled = self._recover()
             current = generations.current(self.state)
             if current:
-                self._journal(current, 0)
-                complaints = self._return(0, self._applied().files)
+                paths = self._applied().files
+                exchange, commit = self._begin(current, 0, paths, unsettled=unsettled)
+                complaints = self._restore(0, exchange, paths, before=self.service.fingerprint())
                 if complaints:
+                    commit.discard()
                     raise MailhostError("\n".join(complaints))
-                durable.write(self.state.current, b"0\n")
-                durable.remove(self.state.journal)
+                self._commit(commit)
+            self._end()
             durable.remove_tree(self.state.generations)
             durable.remove_tree(self.state.candidate)
             durable.remove(self.state.current)
@@ -95,14 +104,45 @@ class Transaction:
     def _applied(self) -> Manifest:
         return generations.load(self.state, generations.current(self.state))
 
-    def _recover(self) -> None:
-        """Finishes or undoes what a run that died has left."""
+    def recover(self, *, boot: bool = False) -> bool:
+        """Finishes or undoes what a run that died has left; returns whether there was something.
+
+        `boot`: the daemons have not been started yet; none is told, started or waited for. Raises `MailhostError` when
+        the journal must stay.
+        """
+        if durable.read(self.state.journal) is None:
+            return False
+        with durable.locked(self.state.lock):
+            if self._recover(boot=boot):
+                raise MailhostError("its files are right, its daemon is not; see: mailhostctl status")
+        return True
+
+    def expire(self) -> None:
+        """Drops generations that are too old, unless something of them may still be needed."""
+        if self.state.folder.is_dir():
+            with durable.locked(self.state.lock):
+                if durable.read(self.state.journal) is None:
+                    generations.tidy(self.state)
+
+    def _recover(self, *, boot: bool = False) -> bool:
+        """Finishes or undoes what a run that died has left; returns whether the daemon still has to be told.
+
+        The files are right when it returns. Raises when they cannot be put back.
+        """
         journal = durable.read(self.state.journal)
+        unsettled = False
         if journal is not None:
             entry = json.loads(journal)
             if generations.current(self.state) != entry["to"]:
                 say(f"{self.service.name}: a change was interrupted; putting generation {entry['from']} back")
-                self._undo(entry["from"], entry["to"])
+                unsettled = not self._undo(entry["from"], entry["to"], sure=False, boot=boot)
+        if not unsettled:
+            self._end()
+        return unsettled
+
+    def _end(self) -> None:
+        """Forgets an attempt, whatever came of it."""
+        durable.forget_temporary(self.state.current)
         durable.remove(self.state.journal)
         generations.tidy(self.state)
 
@@ -114,79 +154,138 @@ class Transaction:
             for file in manifest.files.values():
                 owner_ids(file.owner)
 
-    def _again(self) -> None:
+    def _again(self, *, unsettled: bool) -> None:
         """The applied manifest once more: nothing happens unless a live file or the daemon is not as it should be."""
         number, manifest = generations.current(self.state), self._applied()
-        if self.intact() and self.service.active() and not probes.failures(manifest.health):
-            return
-        say(f"{self.service.name}: applied before but not intact or not healthy; putting generation {number} in place")
-        self._bring(number, manifest.files, health=manifest.health)
+        if unsettled or not self.intact() or not self.service.active() or probes.failures(manifest.health):
+            say(f"{self.service.name}: not as it was applied or not healthy; putting generation {number} in place")
+            exchange = self._prepare(number, manifest.files)
+            self._activate(exchange, manifest.files, health=manifest.health, sure=not unsettled)
+            self._end()
 
-    def _change(self, manifest: Manifest, contents: dict[str, bytes]) -> int:
-        """From the current generation to a new one, or back."""
-        candidate = validate.build(self.state.candidate, manifest, contents)
-        validate.common(candidate)
-        self.service.validate(candidate)
-        durable.remove_tree(self.state.candidate)
-
+    def _change(self, manifest: Manifest, contents: dict[str, bytes], *, unsettled: bool) -> int:
+        """From the current generation to a new one, or back. `unsettled`: there is a journal that must not be lost."""
+        self._validate(manifest, contents)
         current, applied = generations.current(self.state), self._applied()
         number = generations.create(self.state, manifest, contents)
+        paths = {*applied.files, *manifest.files}
         fresh = [path for path in manifest.files if path not in applied.files]
-        generations.remember(self.root, self.state, fresh, active=self.service.active())
-        self._journal(current, number)
+        exchange, commit = self._begin(current, number, paths, fresh=fresh, unsettled=unsettled)
         try:
-            self._bring(number, {*applied.files, *manifest.files}, health=manifest.health)
+            self._activate(exchange, paths, health=manifest.health, sure=not unsettled)
         except BaseException:
             say(f"{self.service.name}: failed; putting generation {current} back")
-            self._undo(current, number)
-            durable.remove(self.state.journal)
-            generations.tidy(self.state)
+            self._go_back(current, number)
             raise
-        durable.write(self.state.current, f"{number}\n".encode())
-        durable.remove(self.state.journal)
-        generations.tidy(self.state)
+        self._commit(commit)
+        self._end()
         return number
 
-    def _journal(self, origin: int, target: int) -> None:
-        durable.write(self.state.journal, json.dumps({"from": origin, "to": target}).encode())
+    def _validate(self, manifest: Manifest, contents: dict[str, bytes]) -> None:
+        try:
+            candidate = validate.build(self.state.candidate, manifest, contents)
+            validate.common(candidate)
+            self.service.validate(candidate)
+        finally:
+            durable.remove_tree(self.state.candidate)
 
-    def _undo(self, origin: int, target: int) -> None:
+    def _remember(self, fresh: Sequence[str]) -> None:
+        running = [unit for unit in self.service.shared if is_active(unit)]
+        generations.remember(self.root, self.state, fresh, active=self.service.active(), units=running)
+
+    def _begin(
+        self, origin: int, target: int, paths: Iterable[str], *, unsettled: bool, fresh: Sequence[str] = ()
+    ) -> tuple[list[Prepared], Prepared]:
+        """Journals a change and writes all it needs; returns the exchange of the files, and the commit.
+
+        When it fails, nothing has changed. `fresh`: the paths that are new to us. `unsettled`: there is a journal that
+        must not be lost.
+        """
+        try:
+            self._remember(fresh)
+            durable.write(self.state.journal, json.dumps({"from": origin, "to": target}).encode())
+            commit = durable.prepare(self.state.current, f"{target}\n".encode())
+            return self._prepare(target, paths), commit
+        except BaseException:
+            durable.forget_temporary(self.state.current)
+            if not unsettled:
+                self._report(_complaints(self._end))
+            raise
+
+    def _prepare(self, number: int, paths: Iterable[str]) -> list[Prepared]:
+        """Reads all of generation `number` first: a damaged copy changes nothing."""
+        return generations.prepare(self.root, self._tree(number, paths))
+
+    def _commit(self, commit: Prepared) -> None:
+        commit.commit()
+        durable.sync_folder(self.state.folder)
+
+    def _go_back(self, origin: int, target: int) -> None:
+        """The way back after a failure, which it must not hide."""
+        try:
+            settled = self._undo(origin, target, sure=True)
+        except (MailhostError, OSError) as error:
+            self._report([f"{_words(error)}; the new files stay until this is mended and mailhostctl recover is run"])
+        else:
+            if settled:
+                self._report(_complaints(self._end))
+
+    def _undo(self, origin: int, target: int, *, sure: bool, boot: bool = False) -> bool:
+        """Puts generation `origin` back; returns whether the daemon is content with it.
+
+        `sure`: the daemon has loaded the live files. Raises when the files cannot be put back.
+        """
         paths = {*generations.load(self.state, origin).files, *generations.load(self.state, target).files}
-        for complaint in self._return(origin, paths):  # must not hide why we are here
-            say(f"{self.service.name}: generation {origin} is in place again, but: {complaint}")
+        before = self._loaded(sure=sure)
+        complaints = self._restore(origin, self._prepare(origin, paths), paths, before=before, boot=boot)
+        self._report([f"generation {origin} is in place again, but: {complaint}" for complaint in complaints])
+        return not complaints
 
-    def _return(self, number: int, paths: Iterable[str]) -> list[str]:
+    def _restore(
+        self, number: int, exchange: Sequence[Prepared], paths: Iterable[str], *, before: str, boot: bool = False
+    ) -> list[str]:
         """Back to a generation that was in effect; to 0 means also: not running, unless it ran before us.
 
         The files are back when it returns; what it returns are the daemon's complaints.
         """
-        complaints: list[str] = []
         originals = generations.originals(self.state)
-        before = self.service.fingerprint()
+        complaints: list[str] = []
         stop = number == 0 and not originals.active
         if stop:
-            complaints += _complaint(self.service.deactivate)
-        self._exchange(number, paths)
-        complaints += _complaint(lambda: self._settle(paths))
-        if not stop:
-            complaints += _complaint(lambda: self.service.activate(before))
+            # Before the exchange: systemctl finds a unit of ours by its file.
+            end = self.service.withhold if boot else self.service.deactivate
+            complaints += _complaints(lambda: end(originals.units))
+        self._exchange(exchange, paths)
+        complaints += _complaints(lambda: self._settle(paths))
+        if boot:
+            complaints += [] if stop else _complaints(self.service.admit)
+        elif stop:
+            complaints += _complaints(lambda: self.service.release(originals.units))
+        else:
+            complaints += _complaints(lambda: self.service.activate(before))
         if number == 0:
             generations.drop_folders(self.root, originals)
         return complaints
 
-    def _bring(self, number: int, paths: Iterable[str], *, health: tuple[str, ...]) -> None:
+    def _loaded(self, *, sure: bool) -> str:
+        """What the daemon has loaded that only a restart changes; nothing where that is unknown: it gets a restart."""
+        return self.service.fingerprint() if sure or not isinstance(self.service, Daemon) else ""
+
+    def _activate(
+        self, exchange: Sequence[Prepared], paths: Iterable[str], *, health: tuple[str, ...], sure: bool
+    ) -> None:
         """Exchanges the live files, tells systemd and the daemon, and waits until it is healthy."""
         started = time.time()
-        before = self.service.fingerprint()
-        self._exchange(number, paths)
+        before = self._loaded(sure=sure)
+        self._exchange(exchange, paths)
         self._settle(paths)
         self.service.activate(before)
         probes.wait(health, self.service, since=started)
 
-    def _exchange(self, number: int, paths: Iterable[str]) -> None:
-        """Puts each path as generation `number` has it; reads all of it first: a damaged copy changes nothing."""
-        for path, want in self._tree(number, paths).items():
-            generations.put(self.root, path, want)
+    def _exchange(self, exchange: Sequence[Prepared], paths: Iterable[str]) -> None:
+        for change in exchange:
+            change.commit()
+        # All of them: a run that died may have exchanged some already.
         for folder in sorted({self.root.live(path).parent for path in paths}):
             if folder.is_dir():
                 durable.sync_folder(folder)
@@ -201,6 +300,10 @@ class Transaction:
         if any(path.startswith("/etc/systemd/") for path in paths):
             must(["systemctl", "daemon-reload"])
 
+    def _report(self, complaints: Iterable[str]) -> None:
+        for complaint in complaints:
+            say(f"{self.service.name}: {complaint}")
+
     def _tree(self, number: int, paths: Iterable[str]) -> dict[str, Wanted]:
         return {path: generations.wanted(self.state, number, path) for path in sorted(paths)}
 
@@ -208,9 +311,13 @@ class Transaction:
 _SYSTEMD = (("/etc/sysusers.d/", ("systemd-sysusers",)), ("/etc/tmpfiles.d/", ("systemd-tmpfiles", "--create")))
 
 
-def _complaint(action: Callable[[], None]) -> list[str]:
+def _complaints(action: Callable[[], None]) -> list[str]:
     try:
         action()
-    except MailhostError as error:
-        return [str(error)]
+    except (MailhostError, OSError) as error:
+        return [_words(error)]
     return []
+
+
+def _words(error: MailhostError | OSError) -> str:
+    return described(error) if isinstance(error, OSError) else str(error)

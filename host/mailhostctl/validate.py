@@ -44,13 +44,14 @@ def build(folder: Path, manifest: Manifest, contents: dict[str, bytes]) -> Candi
     # A path ends where no further path character follows: /etc/dovecot/users is not in /etc/dovecot/users.d.
     names = "|".join(re.escape(path) for path in sorted(contents, key=len, reverse=True))
     managed = re.compile(rf"(?<![\w./-])(?:{names})(?![\w/-]|\.\w)".encode())
-    for path, place in files.items():
-        durable.make_folder(place.parent, 0o755)
-        data = managed.sub(lambda found: bytes(files[found[0].decode()]), contents[path])
-        place.touch(mode=0o600)
-        place.write_bytes(data)
-        place.chmod(manifest.files[path].mode)
-        durable.backdate(place)
+    with durable.naming(folder):
+        for path, place in files.items():
+            durable.make_folder(place.parent, 0o755)
+            data = managed.sub(lambda found: bytes(files[found[0].decode()]), contents[path])
+            place.touch(mode=0o600)
+            place.write_bytes(data)
+            place.chmod(manifest.files[path].mode)
+            durable.backdate(place)
     return Candidate(folder=folder, files=files)
 
 
@@ -225,7 +226,7 @@ def fail2ban(candidate: Candidate) -> None:
         return
     for file in Path("/etc/fail2ban").rglob("*.conf"):
         place = below(candidate.folder, str(file))
-        if not place.exists():
+        if file.is_file() and not place.exists():
             durable.make_folder(place.parent, 0o755)
             place.symlink_to(file)
     tested = candidate.accept(run(["fail2ban-client", "-c", str(folder), "-t"]), "fail2ban-client")

@@ -327,10 +327,15 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
         checks.SERVICES,
         "journalctl -u opendkim",
     ),
-    "a change that was interrupted": (
-        lambda: host.services(seen.facts(status="postfix: a change was interrupted; the next apply puts it right")),
+    "a firewall that is off": (
+        lambda: host.services(seen.facts(status="firewall: generation 4, files intact, not active")),
         checks.SERVICES,
-        "pulumi up",
+        "journalctl -u ufw",
+    ),
+    "a change that was interrupted": (
+        lambda: host.services(seen.facts(status="postfix: a change was interrupted; run: mailhostctl recover")),
+        checks.SERVICES,
+        "mailhostctl recover",
     ),
     "mail that waits": (
         lambda: host.queue(seen.facts(queue=[{"arrived": 900_000, "reason": "connect to mx: timed out"}])),

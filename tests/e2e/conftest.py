@@ -31,6 +31,7 @@ LIVES: Final = (
         "test_transport",
         "test_changes",
         "test_reverts",
+        "test_power",
     ),
     (
         "test_client_setup",

@@ -2,10 +2,13 @@
 
 Death is played in this process: from the chosen step on every further step raises `Death` again, so whatever the
 program still tries (undoing, cleaning up) reaches neither the disk nor a daemon. A torn write is half a write.
+
+And a disk that is full from a chosen step on: what needs space fails, what frees some works.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -16,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from mailhostctl import system
 from mailhostctl.__main__ import main
 from tests.host.scratch import Host
 
@@ -29,9 +33,10 @@ class Death(BaseException):
 class World:
     """System calls and daemons, counted."""
 
-    def __init__(self, host: Host, die_at: int) -> None:
+    def __init__(self, host: Host, die_at: int, refused: str = "") -> None:
         self._host = host
         self._die_at = die_at
+        self._refused = refused
         self.steps = 0
         self.trace: list[tuple[str, tuple[Any, ...]]] = []
 
@@ -55,7 +60,7 @@ class World:
 
         patch.setattr(os, "open", open_counted)
         patch.setattr(os, "write", write_torn)
-        patch.setattr(subprocess, "run", self._command)
+        patch.setattr(system, "execute", self._command)
 
     def _step(self) -> None:
         self.steps += 1
@@ -72,16 +77,23 @@ class World:
 
         return counted
 
-    def _command(self, argv: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+    def _command(self, argv: list[str], *_: Any) -> subprocess.CompletedProcess[bytes]:
         self._step()
+        done = self._daemon(argv)
+        self._step()  # the command has done its work, its caller has not noticed
+        return done
+
+    def _daemon(self, argv: list[str]) -> subprocess.CompletedProcess[bytes]:
         active = self._host.fake / "active/postfix.service"
         code = 0
         out = b""
         match argv[:2]:
             case ["systemctl", "restart" | "reload"]:
+                settings = self._host.live("/etc/postfix/main.cf") or ""
+                code = 1 if settings == self._refused else 0
                 active.touch()
-                (self._host.fake / "running").write_text(self._host.live("/etc/postfix/main.cf") or "")
-            case ["systemctl", "disable"]:
+                (self._host.fake / "running").write_text(settings)
+            case ["systemctl", "disable"] if "--now" in argv:
                 active.unlink(missing_ok=True)
             case ["systemctl", "is-active"]:
                 code = 0 if active.exists() else 3
@@ -89,7 +101,6 @@ class World:
                 out = b"running\n" if active.exists() else b"dead\n"
             case ["postconf", "-h"]:
                 out = (self._host.live("/etc/postfix/main.cf") or "").partition("\n")[0].encode()
-        self._step()  # the command has done its work, its caller has not noticed
         return subprocess.CompletedProcess(argv, code, out, b"")
 
 
@@ -105,3 +116,47 @@ def run(host: Host, argv: list[str], stdin: str = "", *, die_at: int = 0) -> Wor
             return None
     assert code == 0, argv
     return world
+
+
+class FullDisk(World):
+    """Steps are what needs space: new names, and what is written to them. From the chosen one on, each fails."""
+
+    def enter(self, patch: pytest.MonkeyPatch) -> None:
+        """Replaces what needs space, and what starts commands."""
+        for name in ("mkdir", "symlink", "write"):
+            patch.setattr(os, name, self._needing_space(getattr(os, name)))
+        really_open = os.open
+
+        def open_new(path: Any, flags: int, *more: Any, **named: Any) -> int:
+            if flags & os.O_CREAT and Path(path).is_relative_to(self._host.root) and not Path(path).exists():
+                self._step()
+            return really_open(path, flags, *more, **named)
+
+        patch.setattr(os, "open", open_new)
+        patch.setattr(Path, "write_bytes", self._needing_space(Path.write_bytes))
+        patch.setattr(system, "execute", lambda argv, *_: self._daemon(argv))
+
+    def _needing_space(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def needing(*args: Any, **named: Any) -> Any:
+            self._step()
+            return call(*args, **named)
+
+        return needing
+
+    def _step(self) -> None:
+        self.steps += 1
+        if self._die_at and self.steps >= self._die_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def run_full(host: Host, argv: list[str], stdin: str = "", *, full_at: int, refused: str = "") -> tuple[int, bool]:
+    """Runs a command whose disk is full at step `full_at`; returns its exit code, and whether it came to that step.
+
+    A Postfix with the settings `refused` does not start.
+    """
+    world = FullDisk(host, full_at, refused)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        world.enter(patch)
+        code = main(argv)
+    return code, bool(full_at) and world.steps >= full_at

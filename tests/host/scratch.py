@@ -29,7 +29,7 @@ case "$name $1" in
 "systemctl is-active") for unit; do :; done; [ -f "$FAKE/active/$unit" ]; exit ;;
 "systemctl is-enabled") for unit; do :; done; [ -f "$FAKE/enabled/$unit" ]; exit ;;
 "systemctl enable") for unit; do :; done; : > "$FAKE/enabled/$unit" ;;
-"systemctl start") : > "$FAKE/active/$2" ;;
+"systemctl start") [ "$2" = --no-block ] || : > "$FAKE/active/$2" ;;
 "systemctl disable") for unit; do :; done; rm -f "$FAKE/enabled/$unit" "$FAKE/active/$unit" ;;
 "systemctl reset-failed") rm -f "$FAKE/limit" ;;
 "systemctl restart" | "systemctl reload")

@@ -66,6 +66,10 @@ class Stage:
         assert self.host.running == NEW[MAIN], when
         self._assert_clean(when)
 
+    def assert_files_before(self, when: str) -> None:
+        """The files that the attempts started from."""
+        assert {path: self.host.live(path) for path in PATHS if self.host.live(path)} == self.origin, when
+
     def assert_before(self, when: str) -> None:
         """What was there before us, and nothing left of the attempts."""
         assert {path: self.host.live(path) for path in PATHS if self.host.live(path)} == BEFORE, when
@@ -95,7 +99,7 @@ APPLY = ["apply", "postfix"]
 REMOVE = ["remove", "postfix"]
 
 
-def _deaths(stage: Stage, argv: list[str], stdin: str = "", *, stride: int = 1) -> Iterator[int]:
+def deaths(stage: Stage, argv: list[str], stdin: str = "", *, stride: int = 1) -> Iterator[int]:
     """Lets the command die at every step (or each `stride`th); yields the step, with the host as the dead left it."""
     for step in range(1, 10_000, stride):
         stage.reset()
@@ -107,7 +111,7 @@ def _deaths(stage: Stage, argv: list[str], stdin: str = "", *, stride: int = 1) 
 
 def test_apply_may_die_at_any_step(stage: Stage) -> None:
     steps = 0
-    for step in _deaths(stage, APPLY, bundle(NEW)):
+    for step in deaths(stage, APPLY, bundle(NEW)):
         steps = step
         stage.assert_nothing_torn(f"dead at step {step}")
         crashes.run(stage.host, APPLY, bundle(NEW))
@@ -118,13 +122,13 @@ def test_apply_may_die_at_any_step(stage: Stage) -> None:
 def test_remove_may_die_at_any_step(stage: Stage) -> None:
     crashes.run(stage.host, APPLY, bundle(NEW))
     stage = Stage(stage.host, stage.host.root.parent / "applied", stage.origin)
-    for step in _deaths(stage, REMOVE, stride=2):
+    for step in deaths(stage, REMOVE, stride=2):
         crashes.run(stage.host, REMOVE)
         stage.assert_before(f"removed after death at step {step}")
 
 
 def test_remove_instead_of_a_second_try(stage: Stage) -> None:
-    for step in _deaths(stage, APPLY, bundle(NEW), stride=5):
+    for step in deaths(stage, APPLY, bundle(NEW), stride=5):
         crashes.run(stage.host, REMOVE)
         stage.assert_before(f"removed after death at step {step}")
 
@@ -132,7 +136,7 @@ def test_remove_instead_of_a_second_try(stage: Stage) -> None:
 # After a first apply the change of mind is a removal, as above.
 @pytest.mark.parametrize("stage", ["second apply"], indirect=True)
 def test_the_former_files_again_after_death_at_any_step(stage: Stage) -> None:
-    for step in _deaths(stage, APPLY, bundle(NEW), stride=3):
+    for step in deaths(stage, APPLY, bundle(NEW), stride=3):
         crashes.run(stage.host, APPLY, bundle(OLD))
         assert {path: stage.host.live(path) for path in PATHS if stage.host.live(path)} == OLD, f"death at step {step}"
         assert stage.host.running == OLD[MAIN], f"death at step {step}"

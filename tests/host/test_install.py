@@ -121,3 +121,54 @@ def test_it_does_not_go_while_a_service_is_applied(host: Host, capsys: Capsys) -
         assert host.run("uninstall") == 0
     assert not host.state().exists()
     assert host.live(PROGRAM) is host.live(MAIN_CF) is None
+
+
+UNITS = Path("etc/systemd/system")
+
+
+def _install(upload: Path) -> None:
+    digest = sha256(upload.read_bytes()).hexdigest()
+    assert _run(sys.executable, "-I", upload, "install", "--sha256", digest).returncode == 0
+
+
+def test_its_units_come_and_go_with_it(host: Host, upload: Path) -> None:
+    _install(upload)
+    folder = host.root / UNITS
+    recover = (folder / "mailhost-recover.service").read_text()
+    (before,) = [line for line in recover.splitlines() if line.startswith("Before=")]
+    assert {"postfix@-.service", "postfix.service", "dovecot.service", "ufw.service"} <= set(before[7:].split())
+    assert "ConditionPathExistsGlob=/var/lib/mailhost/*/journal.json\n" in recover
+    assert f"ExecStart={PROGRAM} recover --boot\n" in recover
+    for unit in ("mailhost-recover.service", "mailhost-expire.timer"):
+        assert (host.fake / "enabled" / unit).exists()
+    calls = host.calls("systemctl ")
+    assert "systemctl daemon-reload" in calls
+    assert "systemctl start mailhost-expire.timer" in calls
+    assert "systemctl start mailhost-recover.service" not in calls
+    _install(upload)
+    assert "systemctl daemon-reload" not in host.calls("systemctl ")
+    for _ in range(2):
+        assert host.run("uninstall") == 0
+    assert list(folder.iterdir()) == []
+    assert not (host.fake / "enabled/mailhost-recover.service").exists()
+    assert not (host.fake / "enabled/mailhost-expire.timer").exists()
+
+
+def test_another_program_restarts_what_runs_the_former_one(host: Host, upload: Path) -> None:
+    restart = "systemctl try-restart mailhost-tls-policy.service"
+    _install(upload)
+    assert restart in host.calls("systemctl ")
+    _install(upload)
+    assert restart not in host.calls("systemctl "), "the program is the same"
+    (host.root / PROGRAM[1:]).write_bytes(b"an older one")
+    _install(upload)
+    assert restart in host.calls("systemctl ")
+
+
+def test_every_unit_that_runs_the_program_for_long_is_known() -> None:
+    """Those of a request, of a mail a day or at boot find the new one at their next start."""
+    templates = Path(build.__file__).parents[1] / "templates"
+    running = {file.name.removesuffix(".j2") for file in templates.rglob("*.service.j2") if PROGRAM in file.read_text()}
+    assert running == {"mailhost-metrics.service", "mailhost-digest.service", "mailhost-tls-policy.service"}
+    short = {name for name in running if "Type=oneshot" in (next(templates.rglob(f"{name}.j2"))).read_text()}
+    assert short == {"mailhost-digest.service"}

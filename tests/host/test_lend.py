@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_one_look_at_a_time(lender: Host, capsys: Capsys) -> None:
     assert process.stdout
     assert process.stdout.readline() == "lent\n"
     assert lender.run("lend", "alice@example.com", stdin=f"{HASH}\n") == 1
-    assert "another mailhostctl has held it" in capsys.readouterr().err
+    assert "held by process" in capsys.readouterr().err
     assert HASH in (lender.live(FILE) or "")
     process.communicate(timeout=10)
 
@@ -80,3 +81,49 @@ def test_what_it_does_not_lend(lender: Host, capsys: Capsys, address: str, stdin
     assert said in err
     assert "secret" not in err
     assert lender.live(FILE) == ""
+
+
+SYSTEMD_RUN = """
+for word; do
+    case "$word" in --property=ExecStopPost=*) last=${word#--property=ExecStopPost=} ;; esac
+done
+echo "$*" >> "$FAKE/guard"
+while [ "$1" != -- ]; do shift; done
+shift
+( "$@"; $last; echo emptied >> "$FAKE/guard" ) < /dev/null > /dev/null 2>&1 &
+"""
+"""What systemd-run(1) does: the command in the background, then what is to be done after its end."""
+
+
+def test_a_lender_that_is_killed_leaves_no_password(lender: Host) -> None:
+    lender.play("systemd-run", SYSTEMD_RUN)
+    process = started()
+    assert process.stdout
+    assert process.stdout.readline() == "lent\n"
+    process.kill()
+    process.communicate(timeout=10)
+    guard = lender.fake / "guard"
+    deadline = time.monotonic() + 10
+    while "emptied" not in guard.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert lender.live(FILE) == ""
+    assert "RuntimeMaxSec=310" in guard.read_text()
+    assert "argon2" not in guard.read_text().lower()
+
+
+def test_without_somebody_to_take_it_back_nothing_is_lent(lender: Host, capsys: Capsys) -> None:
+    lender.fails("systemd-run", "Failed to start transient service unit")
+    assert lender.run("lend", "alice@example.com", stdin=f"{HASH}\n") == 1
+    assert "Failed to start transient service unit" in capsys.readouterr().err
+    assert lender.live(FILE) == ""
+
+
+def test_the_guard_of_a_killed_lender_is_dismissed_before_the_next_one_lends(lender: Host) -> None:
+    """It would empty the file under it."""
+    lender.calls()
+    process = started()
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+    calls = [call for call in lender.calls("system") if "mailhost-lent.service" in call]
+    assert [call.split()[0] for call in calls] == ["systemctl", "systemd-run", "systemctl"]
+    assert calls[0] == calls[2] == "systemctl stop mailhost-lent.service"

@@ -133,6 +133,22 @@ def test_an_rsyslog_that_was_there_stays(host: Host) -> None:
     assert not [call for call in host.calls("systemctl disable") if "syslog" in call]
 
 
+def test_an_rsyslog_that_ran_before_us_is_given_back(host: Host) -> None:
+    """Our rule lets it write nothing but mail: without a restart it would keep to that."""
+    (host.fake / "active/rsyslog.service").touch()
+    (host.fake / "enabled/rsyslog.service").touch()
+    assert host.apply("metrics", FILES) == 0
+    assert host.apply("metrics", FILES | {UNIT: "[Socket]\nListenStream=127.0.0.1:9911\n"}) == 0
+    host.calls()
+    assert host.run("remove", "metrics") == 0
+    calls = host.calls("systemctl ")
+    assert not [call for call in calls if call.startswith("systemctl disable") and "syslog" in call]
+    assert "systemctl restart rsyslog.service" in calls
+    assert host.live(RULE) is None
+    assert (host.fake / "enabled/rsyslog.service").exists()
+    assert (host.fake / "active/rsyslog.service").exists()
+
+
 def test_a_unit_that_systemd_does_not_understand_never_becomes_live(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:

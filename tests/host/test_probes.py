@@ -410,3 +410,46 @@ def test_a_resolver_is_healthy_when_it_finds_the_root(
             probes.check("resolver 127.0.0.1")
     else:
         probes.check("resolver 127.0.0.1")
+
+
+def test_restarts_of_long_ago_take_no_patience_away(host: Host, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reload leaves systemd's count as it is."""
+    monkeypatch.setattr(probes, "PATIENCE", 10.0)
+    host.play("systemctl", "echo active; echo 7\n")
+    port = _late(serve)
+    probes.wait((f"tcp {port} 220",), SERVICES["opendkim"], since=0)
+
+
+def test_a_daemon_that_systemd_starts_again_and_again_is_not_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "PATIENCE", 60.0)
+    count = host.fake / "count"
+    host.play("systemctl", f"echo x >> {count}; echo active; wc -l < {count}\n")
+    began = time.monotonic()
+    with pytest.raises(MailhostError, match="not healthy"):
+        probes.wait(("unix /nonexistent",), SERVICES["opendkim"], since=0)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("unit", ["postfix.service", "postfix@-.service"])
+def test_a_failed_unit_is_not_waited_for(host: Host, monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
+    """On Debian 12 the process that failed is not that of postfix.service."""
+    monkeypatch.setattr(probes, "PATIENCE", 60.0)
+    host.play("systemctl", f'for word; do :; done; [ "$word" = {unit} ] && echo failed || echo active; echo 0\n')
+    began = time.monotonic()
+    with pytest.raises(MailhostError, match="not healthy"):
+        probes.wait(("unix /nonexistent",), SERVICES["postfix"], since=0)
+    assert time.monotonic() - began < 20
+
+
+def _late(serve: Serve) -> int:
+    """A server that greets at the third attempt."""
+    attempts = iter(range(100))
+
+    def talk(client: socket.socket) -> None:
+        if next(attempts) > 1:
+            client.sendall(b"220 here\r\n")
+            client.recv(1000)
+
+    return serve(talk)

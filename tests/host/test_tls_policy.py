@@ -17,6 +17,7 @@ import dns.rrset
 import pytest
 
 from mailhostctl import tls_policy
+from tests.host.scratch import Host
 from tests.host.test_dns import Server
 
 DOMAIN, MX = "example.org", "mx.example.org"
@@ -183,3 +184,19 @@ def test_the_server_answers_one_request_after_another(world: World, tmp_path: Pa
 @pytest.mark.parametrize("wire", [b"", b":,", b"x", b"3:ab,", b"2:ab;", b"2:ab", b"999999999:", b"5:abc"])
 def test_what_is_no_netstring_is_nothing(wire: bytes) -> None:
     assert tls_policy.read(BytesIO(wire)) is None
+
+
+SOCKET = "/etc/systemd/system/mailhost-tls-policy.socket"
+LINK = "etc/systemd/system/sockets.target.wants/mailhost-tls-policy.socket"
+SETTINGS = {"/etc/systemd/system/mailhost-tls-policy.service": "[Service]\n"}
+
+
+def test_without_dane_no_link_to_its_socket_is_left(host: Host) -> None:
+    """Systemd would look for the unit at each boot; systemctl disables no unit whose file is gone."""
+    assert host.apply("tls-policy", SETTINGS | {SOCKET: "[Socket]\nListenStream=/x\n"}) == 0
+    link = host.root / LINK
+    link.parent.mkdir(parents=True)
+    link.symlink_to(SOCKET)  # as `systemctl enable` does
+    assert host.apply("tls-policy", SETTINGS) == 0
+    assert not link.is_symlink()
+    assert host.live(SOCKET) is None
