@@ -91,6 +91,7 @@ _SECONDS = {
     "certificate": 1800,
     "certificates": 3600,
     "digest": 1800,
+    "metrics": 60,
     "tls-policy": 0,
     "tlsa-use": 1800,
     "wait-dns": 3600,

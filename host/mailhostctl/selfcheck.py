@@ -72,6 +72,8 @@ def _findings(root: Root, hostname: str, keys: Sequence[tuple[str, ...]]) -> Ite
     for name, service in SERVICES.items():
         state = root.service(name)
         number = generations.current(state)
+        if durable.read(state.journal) is not None:
+            yield _Finding(what=f"{name} change", wrong="was interrupted; run: mailhostctl recover")
         if not number:
             continue
         intact = Transaction(root=root, service=service).intact()

@@ -140,7 +140,7 @@ class Daemon(Service):
 
     def journal(self, since: int) -> str:
         """The daemon's own last words since a Unix time: warnings and errors, or all when it uses no such levels."""
-        name = self.unit.removesuffix(".service")
+        name = self.unit.rpartition(".")[0]  # of a timer too, whose service has the words
         command = ["journalctl", "--no-pager", "-o", "cat", "-n", "12", f"--since=@{since}", "-u", f"{name}*"]
         for level in (["-p", "warning"], []):
             done = run([*command, *level], timeout=10)
@@ -350,7 +350,6 @@ class Metrics(Daemon):
         """Starts rsyslog with its new rule; at first the journal, which has to be told that there is one."""
         if not self.active():
             must(["systemctl", "try-restart", "systemd-journald.service"])
-        _enable("rsyslog.service", self.page)
         must(["systemctl", "restart", "rsyslog.service"])
         super().activate(before)
         # A request of this moment may still hold the address.

@@ -176,6 +176,12 @@ def test_the_digest_says_how_things_are_and_what_went_through(host: Host, tmp_pa
         assert line in mail_text.splitlines()
 
 
+def test_a_timer_that_fails_is_explained_by_its_service(host: Host) -> None:
+    host.fails("systemctl restart")
+    assert host.apply("digest", {"/etc/systemd/system/mailhost-digest.timer": "[Timer]\nOnCalendar=daily\n"}) == 1
+    assert {call.split()[-1] for call in host.calls("journalctl") if "-u" in call.split()} & {"mailhost-digest*"}
+
+
 def test_a_digest_without_its_summary_fails(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host.fails("pflogsumm", "no such option")
     assert host.run("digest", "--to", "postmaster@example.org") == 1

@@ -108,6 +108,8 @@ def test_by_hand_the_daemon_is_told_too(host: Host, capsys: Capsys) -> None:
     capsys.readouterr()
     assert host.run("status") == 0
     assert "postfix: a change was interrupted; run: mailhostctl recover\n" in capsys.readouterr().out
+    assert host.run("check", "--hostname", "mail.example.org") == 1
+    assert "postfix change: was interrupted; run: mailhostctl recover" in capsys.readouterr().err
     assert host.run("recover") == 0
     assert capsys.readouterr().out == "postfix: recovered\n"
     assert host.running == OLD[MAIN]
