@@ -130,11 +130,11 @@ def _packages(root: Root, _arguments: argparse.Namespace) -> None:
 def _stage(_root: Root, arguments: argparse.Namespace) -> None:
     from mailhostctl import staging
 
-    tell(staging.stage(arguments.part, sys.stdin.buffer.read()))
+    tell(staging.stage(arguments.part, read_text().encode()))
 
 
 def _apply(root: Root, arguments: argparse.Namespace) -> None:
-    tell(_transaction(root, arguments).apply(sys.stdin.buffer.read()).sha256)
+    tell(_transaction(root, arguments).apply(read_text().encode()).sha256)
 
 
 def _rollback(root: Root, arguments: argparse.Namespace) -> None:

@@ -259,8 +259,9 @@ def locked(path: Path, *, patience: float | None = None) -> Iterator[None]:
     The kernel lets go when the process dies. The file names its latest holder, for the one who waits in vain.
     """
     patience = PATIENCE if patience is None else patience
-    make_folder(path.parent)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with naming(path):
+        make_folder(path.parent)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + patience
         told = False

@@ -11,7 +11,7 @@ import pytest
 
 from mailhostctl import durable
 from tests.host import crashes
-from tests.host.scratch import Host, manifest
+from tests.host.scratch import Host, bundle
 from tests.host.test_crash import APPLY, BEFORE, MAIN, NEW, OLD, PATHS, REMOVE, Stage
 
 Capsys = pytest.CaptureFixture[str]
@@ -25,7 +25,6 @@ def stage(host: Host, scratch: Path, request: pytest.FixtureRequest) -> Stage:
     if request.param == "second apply":
         assert host.apply("postfix", OLD) == 0
         origin = OLD
-    host.stage("postfix", NEW)
     return Stage(host, scratch, origin)
 
 
@@ -57,7 +56,7 @@ def fillings(stage: Stage, argv: list[str], stdin: str = "", *, refused: str = "
 def test_a_full_disk_changes_nothing_and_leaves_nothing(stage: Stage, capsys: Capsys) -> None:
     host = stage.host
     steps = 0
-    for step, code in fillings(stage, APPLY, manifest(NEW)):
+    for step, code in fillings(stage, APPLY, bundle(NEW)):
         steps = step
         assert code == 1, step
         assert "No space left on device (" in capsys.readouterr().err, step
@@ -65,7 +64,7 @@ def test_a_full_disk_changes_nothing_and_leaves_nothing(stage: Stage, capsys: Ca
         assert not (host.root / "etc/made").exists(), step
         assert leftovers(host) == [], step
         assert not journalled(host), step
-        assert crashes.run_full(host, APPLY, manifest(NEW), full_at=0) == (0, False), step
+        assert crashes.run_full(host, APPLY, bundle(NEW), full_at=0) == (0, False), step
         stage.assert_new(f"with space again after step {step}")
     assert steps > 15
 
@@ -75,7 +74,7 @@ def test_a_daemon_that_refuses_on_a_full_disk_is_never_left_between_two_generati
 ) -> None:
     host = stage.host
     stayed = 0
-    for step, code in fillings(stage, APPLY, manifest(NEW), refused=NEW[MAIN]):
+    for step, code in fillings(stage, APPLY, bundle(NEW), refused=NEW[MAIN]):
         assert code == 1, step
         said = capsys.readouterr().err
         if journalled(host):
@@ -96,7 +95,7 @@ def test_a_daemon_that_refuses_on_a_full_disk_is_never_left_between_two_generati
 
 def test_a_full_disk_does_not_half_remove_a_service(stage: Stage, capsys: Capsys) -> None:
     host = stage.host
-    assert crashes.run_full(host, APPLY, manifest(NEW), full_at=0) == (0, False)
+    assert crashes.run_full(host, APPLY, bundle(NEW), full_at=0) == (0, False)
     applied = Stage(host, host.root.parent / "applied", NEW)
     steps = 0
     for step, code in fillings(applied, REMOVE):

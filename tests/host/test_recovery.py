@@ -10,7 +10,7 @@ import pytest
 
 from mailhostctl.services import SERVICES
 from tests.host import crashes
-from tests.host.scratch import Host, manifest
+from tests.host.scratch import Host, bundle
 from tests.host.test_crash import APPLY, BEFORE, MAIN, NEW, OLD, REMOVE, Stage, deaths
 
 Capsys = pytest.CaptureFixture[str]
@@ -25,7 +25,6 @@ def stage(host: Host, scratch: Path, request: pytest.FixtureRequest) -> Stage:
     if request.param == "second apply":
         assert host.apply("postfix", OLD) == 0
         origin = OLD
-    host.stage("postfix", NEW)
     return Stage(host, scratch, origin)
 
 
@@ -41,7 +40,7 @@ def settled(host: Host) -> bool:
 
 def test_after_a_power_cut_at_any_step_the_files_are_whole_before_a_daemon_starts(stage: Stage) -> None:
     host = stage.host
-    for step in deaths(stage, APPLY, manifest(NEW), stride=3):
+    for step in deaths(stage, APPLY, bundle(NEW), stride=3):
         committed = host.state("postfix/current").exists() and host.state("postfix/current").read_text() != "1\n"
         if stage.origin == BEFORE:
             committed = host.state("postfix/current").exists()
@@ -59,7 +58,7 @@ def test_after_a_power_cut_at_any_step_the_files_are_whole_before_a_daemon_start
 
 def test_recovery_at_boot_may_die_too(stage: Stage) -> None:
     host = stage.host
-    for step in deaths(stage, APPLY, manifest(NEW), stride=7):
+    for step in deaths(stage, APPLY, bundle(NEW), stride=7):
         for again in (5, 20, 40):
             power_cut(host)
             crashes.run(host, BOOT, die_at=again)
@@ -135,12 +134,11 @@ def test_one_service_that_cannot_be_recovered_keeps_no_other_back(host: Host, ca
 
 def cut(host: Host) -> None:
     """Lets an apply of `NEW` die after it has exchanged the files."""
-    host.stage("postfix", NEW)
     with pytest.MonkeyPatch.context() as patch:
         for step in ("mailhostctl.probes.wait", "mailhostctl.transaction.Transaction._go_back"):
             patch.setattr(step, _dies)
         with pytest.raises(crashes.Death):
-            host.run("apply", "postfix", stdin=manifest(NEW))
+            host.run("apply", "postfix", stdin=bundle(NEW))
     assert not settled(host)
     assert host.live(MAIN) == NEW[MAIN]
 

@@ -14,7 +14,7 @@ import pytest
 import mailhostctl
 from mailhostctl import __main__ as program
 from mailhostctl import durable, system
-from tests.host.scratch import Host, manifest
+from tests.host.scratch import Host, bundle
 
 Capsys = pytest.CaptureFixture[str]
 MAIN = "/etc/postfix/main.cf"
@@ -56,9 +56,8 @@ def test_a_hanging_reload_fails_the_apply_and_is_undone(host: Host, monkeypatch:
     (host.fake / "again/systemctl").symlink_to(host.fake / "play")
     hangs = f'case "$1" in reload | restart) grep -q new {host.root}{MAIN} && exec sleep 60 ;; esac\n'
     host.play("systemctl", f'{hangs}exec "$FAKE/again/systemctl" "$@"\n')
-    host.stage("postfix", {MAIN: "new\n"})
     began = time.monotonic()
-    assert host.run("apply", "postfix", stdin=manifest({MAIN: "new\n"})) == 1
+    assert host.run("apply", "postfix", stdin=bundle({MAIN: "new\n"})) == 1
     assert time.monotonic() - began < 20
     assert host.live(MAIN) == "old\n"
     assert host.running == "old\n"
@@ -141,8 +140,7 @@ def test_an_input_that_stays_open_is_not_waited_for(host: Host) -> None:
 
 def test_output_is_utf8_whatever_the_daemon_says_and_the_locale_is(host: Host) -> None:
     host.play("postfix", "printf 'fatal: \\377\\376 B\\303\\274cher\\n' >&2; exit 1\n")
-    host.stage("postfix", {MAIN: "x\n"})
-    done = called("apply", "postfix", stdin=manifest({MAIN: "x\n"}).encode(), LC_ALL="en_US.ISO-8859-1", PYTHONUTF8="0")
+    done = called("apply", "postfix", stdin=bundle({MAIN: "x\n"}).encode(), LC_ALL="en_US.ISO-8859-1", PYTHONUTF8="0")
     assert done.returncode == 1
     assert "Bücher" in done.stderr.decode()
     done = called("apply", "postfix", stdin=b"{}", LC_ALL="C", PYTHONIOENCODING="latin-1")
@@ -152,8 +150,7 @@ def test_output_is_utf8_whatever_the_daemon_says_and_the_locale_is(host: Host) -
 
 def test_a_line_is_never_longer_than_what_reads_it_can_take(host: Host) -> None:
     host.play("postfix", "head -c 300000 /dev/zero | tr '\\0' x | sed 's/x/\\o303\\o274/g' >&2; exit 1\n")
-    host.stage("postfix", {MAIN: "x\n"})
-    done = called("apply", "postfix", stdin=manifest({MAIN: "x\n"}).encode())
+    done = called("apply", "postfix", stdin=bundle({MAIN: "x\n"}).encode())
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert max(map(len, lines)) <= system.LONGEST_LINE
