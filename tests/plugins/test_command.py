@@ -294,11 +294,11 @@ def test_stdin_that_fits_the_window_need_not_be_read(
     command: ResourceCalls, serve: Callable[[SshServer], SshServer], tmp_path: Path
 ) -> None:
     server = serve(SshServer(tmp_path, reads=False))
-    inputs = {"connection": server.connection(), "create": "true"}
+    inputs = {"connection": server.connection(), "create": "sleep 0.5"}
     command.create({**inputs, "stdin": "x" * 10_000})
     with pytest.raises(PluginError) as error:
         command.create({**inputs, "stdin": "x" * 5_000_000})
-    assert str(error.value) == 'EOF: running "true":\n'
+    assert str(error.value) == 'EOF: running "sleep 0.5":\n'
 
 
 def test_interrupted_run_waits_for_its_command_but_dials_no_more(ssh: SshServer, only_engine: Engine) -> None:
