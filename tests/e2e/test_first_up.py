@@ -38,7 +38,7 @@ def test_every_service_runs_in_the_end(host: Host) -> None:
 
 def test_the_published_key_is_the_one_on_the_host(host: Host) -> None:
     domain = host.machine.domain
-    ask = ("opendkim-testkey", "-d", domain, "-s", "mail", "-k")
+    ask = ("opendkim-testkey", "-vv", "-d", domain, "-s", "mail", "-k")
     host.run(*ask, f"/etc/dkimkeys/{domain}.mail.private")
     another = "/run/another.private"
     host.run("openssl", "genrsa", "-out", another, "2048")
