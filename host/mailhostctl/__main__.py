@@ -258,11 +258,14 @@ def _digest(root: Root, arguments: argparse.Namespace) -> None:
 
 
 def _tlsa_keys(root: Root, arguments: argparse.Namespace) -> None:
+    import secrets
+
     from mailhostctl import tlsa
 
     name = tlsa.Name(hostname=arguments.hostname, number=arguments.key)
     for digest in tlsa.keys(root, name, address=arguments.resolver):
         tell(digest)
+    tell(secrets.token_hex(8))
 
 
 def _tlsa_use(root: Root, arguments: argparse.Namespace) -> None:
@@ -399,7 +402,9 @@ def _acme_parser(command: Callable[[str, str], argparse.ArgumentParser]) -> None
 
 def _tlsa_parser(command: Callable[[str, str], argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Adds the commands about TLSA records; returns the one that asks for a certificate."""
-    keys = command("tlsa-keys", "print the digests of a certificate key and the next one, made if need be")
+    keys = command(
+        "tlsa-keys", "print the digests of a certificate key and the next one, made if need be, and a serial"
+    )
     keys.add_argument("--resolver", required=True, metavar="ADDRESS", help="a resolver that validates DNSSEC")
     uses = command("tlsa-use", "let the host use a key whose TLSA record, on stdin, has been seen for long enough")
     uses.add_argument("--ttl", type=int, required=True, metavar="SECONDS", help="how long others remember records")

@@ -8,23 +8,32 @@ now, and domains that are gone must not fail every night.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import re
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 from mailhostctl import durable, paths
-from mailhostctl.paths import STATE, Root, host_path
+from mailhostctl.paths import LINEAGES, STATE, Root, host_path
 from mailhostctl.system import MailhostError, must, run, say
 
 PORT = 80
 _RENEWAL = "/etc/letsencrypt/renewal"
 _ISSUED = f"{STATE}/web-certificates"
 """First names of the certificates last asked for with `certificates`, one a line."""
+_CERTBOT_LOCK = "/etc/letsencrypt/.certbot.lock"
+_PATIENCE = 300.0
+"""Seconds to wait for another command about certificates, or for a certbot that somebody else has started."""
+_HOOK = "/etc/letsencrypt/renewal-hooks/deploy/mailhost"
+_ASKED = f"{STATE}/certificate-asked"
+"""Name of the certificate that certbot is asked for: while the file is there, the daemons may not know the new one."""
 _DUE = 30 * 86_400
 """Seconds before its end from which certbot is asked whether a certificate is due."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
@@ -45,14 +54,57 @@ class Issuer:
         return [*words, "--server", self.server, "--email", self.contact]
 
 
+@contextlib.contextmanager
+def locked(root: Root) -> Iterator[None]:
+    """One of the commands that change certificates at a time: that of an `up` which was killed may still be at work."""
+    with durable.locked(root.live(f"{STATE}/certificates.lock"), patience=_PATIENCE):
+        yield
+
+
+@contextlib.contextmanager
+def certbot_idle(root: Root) -> Iterator[None]:
+    """Waits until no certbot runs, and keeps others from starting (certbot's user guide, "Lock Files").
+
+    A renewal by its timer may come at any moment, and a certbot whose caller was killed goes on.
+    """
+    place = root.live(_CERTBOT_LOCK)
+    if not place.parent.is_dir():  # it has never run
+        yield
+        return
+    deadline = time.monotonic() + _PATIENCE
+    while (fd := _certbot_lock(place)) is None:
+        if time.monotonic() > deadline:
+            raise MailhostError(f"{place}: another certbot has run for {_PATIENCE:.0f} s; run pulumi up again")
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _certbot_lock(place: Path) -> int | None:
+    """The lock, held; None while certbot has it. certbot removes the file when it ends, so it may be another one."""
+    fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), place.stat()):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)
+    return None
+
+
 def obtain(root: Root, hostname: str, issuer: Issuer, *, reuse_key: bool = False) -> None:
     """Asks for a certificate of `hostname`, unless there is one of the same server that is not due for renewal.
 
     `reuse_key`: a renewal keeps the key.
     """
-    with _answering(root, issuer):
-        _obtain(root, [hostname], issuer, reuse_key=reuse_key)
-    _reuses_key(root, hostname, reuse_key)
+    with locked(root):
+        _deploy_interrupted(root)
+        with _answering(root, issuer):
+            _obtain(root, [hostname], issuer, reuse_key=reuse_key)
+        _reuses_key(root, hostname, reuse_key)
 
 
 def obtain_for(root: Root, request: Path, issuer: Issuer, folder: Path) -> None:
@@ -61,7 +113,7 @@ def obtain_for(root: Root, request: Path, issuer: Issuer, folder: Path) -> None:
     for part in ("cert", "chain", "fullchain"):
         command += [f"--{part}-path", str(folder / f"{part}.pem")]
     with _answering(root, issuer):
-        must(command, timeout=300)
+        _certbot(root, command)
 
 
 def obtain_all(root: Root, text: str, issuer: Issuer) -> Iterator[str]:
@@ -75,10 +127,13 @@ def obtain_all(root: Root, text: str, issuer: Issuer) -> Iterator[str]:
     for name in (name for names in lines for name in names):
         if not _NAME.fullmatch(name):
             raise MailhostError(f"certificates: {name!r} is not a domain name in lower case")
-    _retire(root, keep=[names[0] for names in lines])
-    _note(root, [names[0] for names in lines])
     failed = []
-    with _answering(root, issuer):
+    with locked(root), _answering(root, issuer):
+        _deploy_interrupted(root)
+        with certbot_idle(root):  # one that goes on may be about to bring what is not wanted any more
+            _retire(root, keep=[names[0] for names in lines])
+        # Before they are there: what was noted is found again, whatever becomes of this run.
+        _note(root, [names[0] for names in lines])
         for names in lines:
             try:
                 _resume(root, names[0])
@@ -97,9 +152,11 @@ def obtain_all(root: Root, text: str, issuer: Issuer) -> Iterator[str]:
 
 def retire_all(root: Root, webroot: str) -> None:
     """Certificates of the web names are not renewed any more, and the folder for challenges goes. Keys stay."""
-    _retire(root, keep=[])
-    durable.remove(root.live(_ISSUED))
-    durable.remove_tree(root.live(host_path(webroot)))
+    with locked(root):
+        with certbot_idle(root):
+            _retire(root, keep=[])
+        durable.remove(root.live(_ISSUED))
+        durable.remove_tree(root.live(host_path(webroot)))
 
 
 def _obtain(root: Root, names: Sequence[str], issuer: Issuer, *, reuse_key: bool = False) -> None:
@@ -111,8 +168,55 @@ def _obtain(root: Root, names: Sequence[str], issuer: Issuer, *, reuse_key: bool
     command += ["--renew-with-new-domains"] if len(names) > 1 else []
     command += ["--reuse-key"] if reuse_key else []
     command += ["--force-renewal"] if moved else ["--keep-until-expiring"]
-    must(command, timeout=300)
+    before = _served(root, names[0])
+    durable.make_folder(root.live(STATE))
+    durable.write(root.live(_ASKED), names[0].encode())
+    try:
+        _certbot(root, command)
+    except MailhostError:
+        if _served(root, names[0]) == before:
+            durable.remove(root.live(_ASKED))
+        raise
+    if before is not None and _served(root, names[0]) != before:
+        deploy(root, names[0])
+    durable.remove(root.live(_ASKED))
     _renewed_by(root, names[0], issuer)
+
+
+def _served(root: Root, name: str) -> bytes | None:
+    place = root.live(f"{LINEAGES}/{name}/fullchain.pem")
+    return place.read_bytes() if place.is_file() else None
+
+
+def deploy(root: Root, name: str) -> None:
+    """Has the daemons load a certificate.
+
+    certbot runs the same hook, but may die before, and where the hook fails it succeeds all the same.
+    """
+    done = run([str(root.live(_HOOK))], env={"RENEWED_LINEAGE": f"{LINEAGES}/{name}"})
+    if done.code != 0:
+        raise MailhostError(
+            f"{_HOOK}: {done.said}\nThe daemons have not loaded the new certificate. Put right what it says, then run "
+            "pulumi up again"
+        )
+
+
+def _deploy_interrupted(root: Root) -> None:
+    """Has the daemons load the certificate that a run was getting when it died, or whose hook failed."""
+    noted = durable.read(root.live(_ASKED))
+    if noted is not None:
+        with certbot_idle(root):  # that run's may still be at work
+            pass
+        if _served(root, noted.decode()) is not None:
+            deploy(root, noted.decode())
+        durable.remove(root.live(_ASKED))
+
+
+def _certbot(root: Root, command: Sequence[str]) -> None:
+    """Runs it when no other one does: it would refuse to start."""
+    with certbot_idle(root):
+        pass
+    must(command, timeout=300)
 
 
 def _renewal(root: Root, name: str) -> Path:

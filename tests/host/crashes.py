@@ -8,7 +8,9 @@ And a disk that is full from a chosen step on: what needs space fails, what free
 
 from __future__ import annotations
 
+import argparse
 import errno
+import functools
 import io
 import os
 import subprocess
@@ -19,9 +21,12 @@ from typing import Any
 
 import pytest
 
+from mailhostctl import __main__ as program
 from mailhostctl import system
-from mailhostctl.__main__ import main
 from tests.host.scratch import Host
+
+_make_parser = program._parser
+_really_execute = system.execute
 
 CHANGES = ("replace", "rename", "unlink", "mkdir", "rmdir", "symlink", "fchmod", "fchown", "chmod", "fsync", "link")
 
@@ -34,7 +39,7 @@ class World:
     """System calls and daemons, counted."""
 
     def __init__(self, host: Host, die_at: int, refused: str = "") -> None:
-        self._host = host
+        self.host = host
         self._die_at = die_at
         self._refused = refused
         self.steps = 0
@@ -77,22 +82,23 @@ class World:
 
         return counted
 
-    def _command(self, argv: list[str], *_: Any) -> subprocess.CompletedProcess[bytes]:
+    def _command(self, argv: list[str], *more: Any) -> subprocess.CompletedProcess[bytes]:
         self._step()
-        done = self._daemon(argv)
+        done = self.play(argv, *more)
         self._step()  # the command has done its work, its caller has not noticed
         return done
 
-    def _daemon(self, argv: list[str]) -> subprocess.CompletedProcess[bytes]:
-        active = self._host.fake / "active/postfix.service"
+    def play(self, argv: list[str], *_: Any) -> subprocess.CompletedProcess[bytes]:
+        """Answers for a command, and does what it would do to the host."""
+        active = self.host.fake / "active/postfix.service"
         code = 0
         out = b""
         match argv[:2]:
             case ["systemctl", "restart" | "reload"]:
-                settings = self._host.live("/etc/postfix/main.cf") or ""
+                settings = self.host.live("/etc/postfix/main.cf") or ""
                 code = 1 if settings == self._refused else 0
                 active.touch()
-                (self._host.fake / "running").write_text(settings)
+                (self.host.fake / "running").write_text(settings)
             case ["systemctl", "disable"] if "--now" in argv:
                 active.unlink(missing_ok=True)
             case ["systemctl", "is-active"]:
@@ -100,22 +106,37 @@ class World:
             case ["systemctl", "show"]:
                 out = b"running\n" if active.exists() else b"dead\n"
             case ["postconf", "-h"]:
-                out = (self._host.live("/etc/postfix/main.cf") or "").partition("\n")[0].encode()
+                out = (self.host.live("/etc/postfix/main.cf") or "").partition("\n")[0].encode()
         return subprocess.CompletedProcess(argv, code, out, b"")
 
 
-def run(host: Host, argv: list[str], stdin: str = "", *, die_at: int = 0) -> World | None:
+class RealCommands(World):
+    """Commands are started: what a test lets play them."""
+
+    def play(self, argv: list[str], *more: Any) -> subprocess.CompletedProcess[bytes]:
+        """Runs it."""
+        return _really_execute(argv, *more)
+
+
+@functools.cache
+def _parser(_root: Path) -> argparse.ArgumentParser:
+    """The command line's parser, which takes longer to make than many a command to run; the root is its default."""
+    return _make_parser()
+
+
+def run(host: Host, argv: list[str], stdin: str = "", *, die_at: int = 0, world: type[World] = World) -> World | None:
     """Runs a command that dies at step `die_at` (0: never) and must otherwise succeed; None when it died."""
-    world = World(host, die_at)
+    here = world(host, die_at)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        world.enter(patch)
+        patch.setattr(program, "_parser", lambda: _parser(host.root))
+        here.enter(patch)
         try:
-            code = main(argv)
+            code = program.main(argv)
         except Death:
             return None
     assert code == 0, argv
-    return world
+    return here
 
 
 class FullDisk(World):
@@ -128,13 +149,13 @@ class FullDisk(World):
         really_open = os.open
 
         def open_new(path: Any, flags: int, *more: Any, **named: Any) -> int:
-            if flags & os.O_CREAT and Path(path).is_relative_to(self._host.root) and not Path(path).exists():
+            if flags & os.O_CREAT and Path(path).is_relative_to(self.host.root) and not Path(path).exists():
                 self._step()
             return really_open(path, flags, *more, **named)
 
         patch.setattr(os, "open", open_new)
         patch.setattr(Path, "write_bytes", self._needing_space(Path.write_bytes))
-        patch.setattr(system, "execute", lambda argv, *_: self._daemon(argv))
+        patch.setattr(system, "execute", self.play)
 
     def _needing_space(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def needing(*args: Any, **named: Any) -> Any:
@@ -158,5 +179,5 @@ def run_full(host: Host, argv: list[str], stdin: str = "", *, full_at: int, refu
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         world.enter(patch)
-        code = main(argv)
+        code = program.main(argv)
     return code, bool(full_at) and world.steps >= full_at

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mailhostctl import certificate
+from mailhostctl import certificate, durable
+from mailhostctl.paths import LINEAGES
+from tests.host import crashes
 from tests.host.scratch import Host
 
 Capsys = pytest.CaptureFixture[str]
@@ -184,3 +190,153 @@ def test_what_is_no_name_is_refused(host: Host, line: str, capsys: Capsys) -> No
     assert host.run(*CALL, stdin=FIRST + line) == 1
     assert "is not a domain name" in capsys.readouterr().err
     assert host.calls("certbot") == []
+
+
+# Writes what certbot's own would: the notes on a certificate, once it is there.
+CERTBOT = f"""echo "certbot $*" >> "$FAKE/log"
+for word; do [ "$last" != --cert-name ] || name=$word; last=$word; done
+mkdir -p "$MAILHOSTCTL_ROOT/etc/letsencrypt/renewal"
+cat > "$MAILHOSTCTL_ROOT/etc/letsencrypt/renewal/$name.conf" <<'END'
+{STANDALONE}END
+"""
+FOLDER = "/etc/letsencrypt/renewal"
+
+
+def deaths(host: Host, kept: Path, argv: tuple[str, ...], stdin: str) -> Iterator[str]:
+    """Lets the command die at every step; yields when, with the host as the dead left it."""
+    shutil.copytree(host.root, kept)
+    for step in range(1, 1000):
+        shutil.rmtree(host.root)
+        shutil.copytree(kept, host.root)
+        if crashes.run(host, list(argv), stdin, die_at=step, world=crashes.RealCommands) is not None:
+            assert step > 8
+            return
+        yield f"dead at step {step}"
+
+
+def renewed(host: Host) -> list[str]:
+    """The certificates that certbot's timer renews."""
+    return sorted(path.stem for path in (host.root / FOLDER.lstrip("/")).glob("*.conf"))
+
+
+def test_certificates_may_die_at_any_step(host: Host, tmp_path: Path) -> None:
+    host.play("certbot", CERTBOT)
+    for when in deaths(host, tmp_path / "kept", CALL, FIRST + SECOND):
+        crashes.run(host, list(CALL), FIRST + SECOND, world=crashes.RealCommands)
+        assert renewed(host) == ["autoconfig.one.example", "autoconfig.two.example"], when
+        for name in renewed(host):
+            assert "authenticator = webroot" in (host.live(f"{FOLDER}/{name}.conf") or ""), when
+
+
+def test_certificates_may_die_at_any_step_and_a_domain_be_gone_again(host: Host, tmp_path: Path) -> None:
+    host.play("certbot", CERTBOT)
+    for when in deaths(host, tmp_path / "kept", CALL, FIRST + SECOND):
+        crashes.run(host, list(CALL), SECOND, world=crashes.RealCommands)
+        assert renewed(host) == ["autoconfig.two.example"], when
+
+
+def test_certificates_may_die_at_any_step_and_a_domain_that_went_stay(host: Host, tmp_path: Path) -> None:
+    host.play("certbot", CERTBOT)
+    assert host.run(*CALL, stdin=FIRST + SECOND) == 0
+    for when in deaths(host, tmp_path / "kept", CALL, SECOND):
+        crashes.run(host, list(CALL), FIRST + SECOND, world=crashes.RealCommands)
+        assert renewed(host) == ["autoconfig.one.example", "autoconfig.two.example"], when
+        crashes.run(host, ["retire-certificates", "--webroot", WEBROOT], world=crashes.RealCommands)
+        assert renewed(host) == [], when
+
+
+def test_retiring_may_die_at_any_step(host: Host, tmp_path: Path) -> None:
+    host.play("certbot", CERTBOT)
+    assert host.run(*CALL, stdin=FIRST + SECOND) == 0
+    retire = ("retire-certificates", "--webroot", WEBROOT)
+    for when in deaths(host, tmp_path / "kept", retire, ""):
+        crashes.run(host, list(retire), world=crashes.RealCommands)
+        assert renewed(host) == [], when
+        assert not (host.root / WEBROOT.lstrip("/")).exists(), when
+
+
+def test_the_hosts_certificate_may_die_at_any_step(host: Host, tmp_path: Path) -> None:
+    host.play("certbot", CERTBOT)
+    call = ("certificate", "mail.example.org", "--server", "https://acme/dir", "--contact", "postmaster@example.org")
+    for when in deaths(host, tmp_path / "kept", (*call, "--reuse-key", "--webroot", WEBROOT), ""):
+        crashes.run(host, [*call, "--reuse-key", "--webroot", WEBROOT], world=crashes.RealCommands)
+        notes = host.live(f"{FOLDER}/mail.example.org.conf") or ""
+        assert ("reuse_key = True" in notes, "authenticator = webroot" in notes) == (True, True), when
+        crashes.run(host, list(call), world=crashes.RealCommands)  # the former settings
+        assert host.live(f"{FOLDER}/mail.example.org.conf") == STANDALONE, when
+
+
+@pytest.fixture
+def moved(host: Host) -> tuple[str, ...]:
+    """The call that gets the host's certificate from another server; the daemons serve the present one."""
+    notes(host, "mail.example.org", STANDALONE.replace("https://acme/dir", "https://acme/other"))
+    host.write(f"{LINEAGES}/mail.example.org/fullchain.pem", "old")
+    host.play("certbot", f'{CERTBOT}printf new > "$MAILHOSTCTL_ROOT{LINEAGES}/$name/fullchain.pem"\n')
+    play_hook(host, SERVE)
+    return "certificate", "mail.example.org", "--server", "https://acme/dir", "--contact", "postmaster@example.org"
+
+
+SERVE = 'cat "$MAILHOSTCTL_ROOT$RENEWED_LINEAGE/fullchain.pem" > "$FAKE/served"\n'
+
+
+def play_hook(host: Host, script: str) -> None:
+    host.write("/etc/letsencrypt/renewal-hooks/deploy/mailhost", f"#!/bin/sh\n{script}").chmod(0o755)
+
+
+def test_the_daemons_load_a_certificate_whose_call_died(host: Host, tmp_path: Path, moved: tuple[str, ...]) -> None:
+    """A certbot may die between the certificate and its hook, and the next one finds nothing to do."""
+    for when in deaths(host, tmp_path / "kept", moved, ""):
+        crashes.run(host, list(moved), world=crashes.RealCommands)
+        assert host.live(f"{LINEAGES}/mail.example.org/fullchain.pem") == "new", when
+        assert (host.fake / "served").read_text() == "new", when
+        (host.fake / "served").unlink()
+
+
+def test_a_hook_that_fails_is_told_and_runs_again(host: Host, moved: tuple[str, ...], capsys: Capsys) -> None:
+    play_hook(host, "echo 'nginx.service: not now' >&2; exit 1\n")
+    for _ in range(2):
+        assert host.run(*moved) == 1
+        assert "nginx.service: not now" in capsys.readouterr().err
+    play_hook(host, SERVE)
+    assert host.run(*moved) == 0
+    assert (host.fake / "served").read_text() == "new"
+    (host.fake / "served").unlink()
+    assert host.run(*moved) == 0
+    assert not (host.fake / "served").exists()  # once is enough
+
+
+def test_a_refused_request_tells_no_daemon(host: Host, moved: tuple[str, ...]) -> None:
+    host.play("certbot", "exit 1\n")
+    assert host.run(*moved) == 1
+    host.play("certbot", CERTBOT)
+    assert host.run(*moved) == 0
+    assert not (host.fake / "served").exists()
+
+
+def test_a_certbot_whose_caller_was_killed_is_waited_for(host: Host) -> None:
+    """It would make a certificate that is renewed for ever, of a domain that is gone meanwhile."""
+    host.play("certbot", CERTBOT)
+    lock = host.write("/etc/letsencrypt/.certbot.lock", "")
+    orphan = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'ab'); fcntl.lockf(f, 2); print(flush=True); time.sleep(1)\n"
+        "open(sys.argv[2], 'w').write(sys.argv[3])"
+    )
+    left = notes(host, "autoconfig.one.example")
+    assert host.run(*CALL, stdin=FIRST) == 0
+    left.unlink()
+    with subprocess.Popen([sys.executable, "-c", orphan, lock, left, STANDALONE], stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        assert host.run(*CALL, stdin=SECOND) == 0
+    assert renewed(host) == ["autoconfig.two.example"]
+
+
+def test_two_commands_about_certificates_do_not_meet(
+    host: Host, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a killed `up` would put back what the next has retired."""
+    monkeypatch.setattr(certificate, "_PATIENCE", 0.1)
+    with durable.locked(host.state("certificates.lock")):
+        for call in (CALL, ("retire-certificates", "--webroot", WEBROOT)):
+            assert host.run(*call) == 1
+            assert "another mailhostctl has held it" in capsys.readouterr().err
