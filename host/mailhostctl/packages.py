@@ -1,28 +1,23 @@
 """Debian packages in one apt transaction: nothing is started before it is configured, nothing more than asked.
 
-Measured for the ten packages of this program on an empty Debian 13: 17 s, a plain `apt-get install` 27 s (two cores).
-The difference: no recommended packages, no start of each daemon, one systemd reload instead of ten, no syncs (see
-nosync), no index of manual pages.
+What holds the starts back is `SYSTEMD_OFFLINE` in apt's environment, not a policy-rc.d(8): it ends with the processes
+that have it. A policy is a file, which a killed run leaves for every later upgrade to obey, and which is the
+operator's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import re
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-from mailhostctl import durable, generations, main_cf, nosync, suffixes
+from mailhostctl import durable, main_cf, suffixes
 from mailhostctl.paths import STATE, Root
-from mailhostctl.services import SERVICES
 from mailhostctl.system import Completed, MailhostError, must, run, say
 
-POLICY = "/usr/sbin/policy-rc.d"
-KEPT_POLICY = "/usr/sbin/policy-rc.d.before-mailhost"
-OURS = b"""#!/bin/sh
+FORMER_POLICY = "/usr/sbin/policy-rc.d"
+FORMER_POLICY_TEXT = b"""#!/bin/sh
 # mailhostctl: nothing is started while packages are installed (it takes this file away again)
 exit 101
 """
@@ -39,9 +34,10 @@ ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
     "DEBCONF_NONINTERACTIVE_SEEN": "true",
     "NEEDRESTART_SUSPEND": "1",  # Ubuntu: no other service is restarted behind our back
-    "SYSTEMD_OFFLINE": "1",  # systemctl leaves the running systemd alone; it is told once, at the end
+    # systemctl starts, stops and reloads nothing (systemd's ENVIRONMENT.md), also where packages' scripts call it, and
+    # also when apt goes on after we were killed. systemd is told once, at the end.
+    "SYSTEMD_OFFLINE": "1",
 }
-_MAN_DB = "man-db/auto-update"
 
 
 def install(root: Root, names: list[str]) -> list[str]:
@@ -49,14 +45,13 @@ def install(root: Root, names: list[str]) -> list[str]:
 
     Raises `MailhostError` with the package manager's own words.
     """
-    _restore(root)
-    incomplete = set(names) - set(_versions(names)) or _interrupted()
-    if incomplete:
+    _undo_former_run(root)
+    if set(names) - set(_versions(names)) or _interrupted(root):
         _wait_for_others(root)
         _install(root, names)
     main_cf.provide(root)
-    if incomplete:
-        must(["systemctl", "daemon-reload"])
+    # Also when apt had nothing to do: a run that was killed may not have come to this.
+    must(["systemctl", "daemon-reload"])
     versions = _versions(names)
     absent = sorted(set(names) - set(versions))
     if absent:
@@ -65,40 +60,51 @@ def install(root: Root, names: list[str]) -> list[str]:
 
 
 def _install(root: Root, names: list[str]) -> None:
-    first = not any(generations.current(root.service(name)) for name in SERVICES)
-    with _quietly(root):
-        if _interrupted():
-            say("an earlier installation was interrupted; finishing it")
-            must(["dpkg", "--configure", "-a"], env=ENVIRONMENT, timeout=600)
-        missing = sorted(set(names) - set(_versions(names)))
-        if missing:
-            _get(root, missing, first=first)
-    if first:
-        os.sync()
+    broken = False
+    if _interrupted(root):
+        say("an earlier installation was interrupted; finishing it")
+        # It fails where a dependency has not come yet: that is apt-get's.
+        broken = run(["dpkg", "--configure", "-a"], env=ENVIRONMENT, timeout=600).code != 0
+    missing = sorted(set(names) - set(_versions(names)))
+    if missing or broken:
+        _get(root, missing, broken=broken)
 
 
-def _get(root: Root, missing: list[str], *, first: bool) -> None:
+def _get(root: Root, missing: list[str], *, broken: bool) -> None:
     if "postfix" in missing:
         _preseed("postfix postfix/main_mailer_type select No configuration")
-    updated = _lists_are_old(root) or run(["apt-cache", "show", "--no-all-versions", *missing]).code != 0
+    unknown = bool(missing) and run(["apt-cache", "show", "--no-all-versions", *missing]).code != 0
+    updated = unknown or _lists_are_old(root)
     if updated:
         _update()
-    done = _apt_install(missing, first=first)
+    done = _apt_install(missing, broken=broken)
     if done.code != 0 and not updated:  # a version in the lists may be gone from the archive
         _update()
-        done = _apt_install(missing, first=first)
+        done = _apt_install(missing, broken=broken)
     if done.code != 0:
-        raise MailhostError(f"apt-get install {' '.join(missing)}: {done.said}")
+        raise MailhostError(_refusal(done) or f"apt-get install {' '.join(missing)}: {done.said}")
+
+
+def _refusal(done: Completed) -> str:
+    """What to do where apt-get would have had to remove something; empty where that is not why it failed."""
+    found = re.search(r"^The following packages will be REMOVED:\n((?: .*\n)+)", done.out, re.MULTILINE)
+    if found is None:
+        return ""
+    removed = found[1].replace("*", "").split()
+    return (
+        f"packages: {', '.join(removed)} would have to be removed, so nothing was installed. If you do not need them, "
+        f"run `apt-get remove {' '.join(removed)}` on the host, then pulumi up again"
+    )
 
 
 def _update() -> None:
     must([*APT, "-o", "Acquire::Languages=none", "update"], env=ENVIRONMENT, timeout=300)
 
 
-def _apt_install(missing: list[str], *, first: bool) -> Completed:
-    before = nosync.suppressor() if first else None
+def _apt_install(missing: list[str], *, broken: bool) -> Completed:
+    fix = ["--fix-broken"] if broken else []
     with suffixes.compiled_meanwhile(missing):
-        return run([*APT, "install", *missing], env=ENVIRONMENT, timeout=1800, before=before)
+        return run([*APT, "--no-remove", *fix, "install", *missing], env=ENVIRONMENT, timeout=1800)
 
 
 def _preseed(answer: str) -> None:
@@ -112,8 +118,11 @@ def _versions(names: list[str]) -> dict[str, str]:
     return {words[1]: words[2] for words in lines if len(words) == 3 and words[0] in {"ii", "hi"}}  # noqa: PLR2004 -- state, name, version
 
 
-def _interrupted() -> bool:
-    return bool(run(["dpkg", "--audit"]).out.strip())
+def _interrupted(root: Root) -> bool:
+    """Whether dpkg died at work: a package is half there, or its journal is left, over which apt refuses to work."""
+    journal = root.live("/var/lib/dpkg/updates")
+    left = journal.is_dir() and any(path.name.isdigit() for path in journal.iterdir())
+    return left or bool(run(["dpkg", "--audit"]).out.strip())
 
 
 def _lists_are_old(root: Root) -> bool:
@@ -148,37 +157,18 @@ def _wait_for_others(root: Root) -> None:
                 time.sleep(0.2)
 
 
-@contextlib.contextmanager
-def _quietly(root: Root) -> Iterator[None]:
-    """Nothing is started (invoke-rc.d(8) asks policy-rc.d; 101 means no), and man-db does not index its pages.
+def _undo_former_run(root: Root) -> None:
+    """Takes away what a run of version 0.1.0 that was killed has left: a policy that forbids every start, and a marker.
 
-    Both are put back in any case; `_restore` does it for a run that died.
+    The marker says that debconf keeps man-db from indexing manual pages.
     """
-    policy = root.live(POLICY)
-    if durable.read(policy) not in {None, OURS}:
-        policy.replace(root.live(KEPT_POLICY))
-    durable.write(policy, OURS, mode=0o755)
-    debconf = durable.read(root.live("/var/cache/debconf/config.dat")) or b""
-    if re.search(rf"^Name: {_MAN_DB}\n(?:.+\n)*Value: true$".encode(), debconf, re.MULTILINE):
-        durable.make_folder(root.live(STATE))
-        durable.write(_man_db_marker(root), b"")
-        _preseed(f"man-db {_MAN_DB} boolean false")
-    try:
-        yield
-    finally:
-        _restore(root)
-
-
-def _restore(root: Root) -> None:
-    policy, kept = root.live(POLICY), root.live(KEPT_POLICY)
-    if durable.read(policy) == OURS:
+    policy, kept = root.live(FORMER_POLICY), root.live(f"{FORMER_POLICY}.before-mailhost")
+    if not policy.is_symlink() and durable.read(policy) == FORMER_POLICY_TEXT:
         durable.remove(policy)
-    if durable.read(kept) is not None and durable.read(policy) is None:
+    if kept.is_file() and not policy.exists():
         kept.replace(policy)
-    if durable.read(_man_db_marker(root)) is not None:
-        _preseed(f"man-db {_MAN_DB} boolean true")
-        durable.remove(_man_db_marker(root))
-
-
-def _man_db_marker(root: Root) -> Path:
-    return root.live(STATE) / "man-db-is-off"
+        durable.sync_folder(policy.parent)
+    marker = root.live(f"{STATE}/man-db-is-off")
+    if marker.exists():
+        _preseed("man-db man-db/auto-update boolean true")
+        durable.remove(marker)

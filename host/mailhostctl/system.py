@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 _LAST_SECONDS = 3
@@ -42,16 +42,14 @@ def run(
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     timeout: float = 120,
-    before: Callable[[], None] | None = None,
 ) -> Completed:
     """Runs a command to its end with captured output, in the C locale, never through a shell.
 
-    `timeout` in seconds, after which the command is killed with all it started; `before` is called in the child just
-    before the command takes its place.
+    `timeout` in seconds, after which the command is killed with all it started.
     """
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
     try:
-        done = execute(argv, stdin, environment, timeout, before)
+        done = execute(argv, stdin, environment, timeout)
     except FileNotFoundError:
         return Completed(argv=tuple(argv), code=127, out="", err=f"{argv[0]}: command not found")
     except subprocess.TimeoutExpired:
@@ -69,7 +67,6 @@ def execute(
     stdin: bytes,
     environment: Mapping[str, str],
     timeout: float,
-    before: Callable[[], None] | None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Like subprocess.run(), which on a timeout kills the command alone."""
     with subprocess.Popen(
@@ -78,7 +75,6 @@ def execute(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment,
-        preexec_fn=before,  # noqa: PLW1509 -- no thread runs when packages are installed
         process_group=0,
     ) as process:
         try:
@@ -104,10 +100,9 @@ def must(
     stdin: bytes = b"",
     env: Mapping[str, str] | None = None,
     timeout: float = 120,
-    before: Callable[[], None] | None = None,
 ) -> Completed:
     """Like `run`, but raises `MailhostError` with the command's own words unless it exits 0."""
-    done = run(argv, stdin=stdin, env=env, timeout=timeout, before=before)
+    done = run(argv, stdin=stdin, env=env, timeout=timeout)
     if done.code != 0:
         raise MailhostError(f"{' '.join(argv)}: {done.said}")
     return done

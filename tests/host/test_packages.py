@@ -7,15 +7,15 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from mailhostctl import main_cf, nosync, packages
+from mailhostctl import main_cf, packages
 from tests.host.scratch import Host
 
 Capsys = pytest.CaptureFixture[str]
 POLICY = "/usr/sbin/policy-rc.d"
+OPERATORS = "#!/bin/sh\nexit 0\n"
 DPKG_QUERY = """for name; do
     case $name in -*) continue ;; esac
     [ ! -f "$FAKE/installed/$name" ] || echo "ii  $name 1.0"
@@ -24,30 +24,34 @@ done
 APT_GET = """echo "apt-get $*" >> "$FAKE/log"
 case "$*" in
 *" update") : > "$FAKE/updated" ;;
-*" install "*)
-    cp "$MAILHOSTCTL_ROOT/usr/sbin/policy-rc.d" "$FAKE/policy"
+*" install"*)
+    echo "$SYSTEMD_OFFLINE" > "$FAKE/offline"
+    [ ! -f "$FAKE/removes" ] || { cat "$FAKE/removes"; echo "E: remove is disabled." >&2; exit 100; }
     [ ! -f "$FAKE/fail/install" ] || { cat "$FAKE/fail/install" >&2; exit 100; }
+    rm -f "$FAKE/broken" "$MAILHOSTCTL_ROOT"/var/lib/dpkg/updates/*
     for name; do case $name in postfix | ufw) : > "$FAKE/installed/$name" ;; esac; done ;;
 esac
 """
 DPKG = """echo "dpkg $*" >> "$FAKE/log"
 case $1 in
 --audit) [ ! -f "$FAKE/broken" ] || echo "postfix is half configured" ;;
---configure) rm "$FAKE/broken"; : > "$FAKE/installed/postfix" ;;
+--configure)
+    [ "$SYSTEMD_OFFLINE" = 1 ] || { echo "starts daemons" >&2; exit 1; }
+    [ ! -f "$FAKE/unmet" ] || { echo "dependency problems" >&2; exit 1; }
+    rm -f "$FAKE/broken" "$MAILHOSTCTL_ROOT"/var/lib/dpkg/updates/*
+    : > "$FAKE/installed/postfix" ;;
 esac
 """
 
 
 @pytest.fixture(autouse=True)
-def _apt(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def _apt(host: Host) -> None:
     (host.fake / "installed").mkdir()
     for name, script in {"dpkg-query": DPKG_QUERY, "apt-get": APT_GET, "dpkg": DPKG}.items():
         host.play(name, script)
     (host.root / "usr/sbin").mkdir(parents=True)
     host.write("/var/lib/apt/lists/deb.example_Packages", "")
     (host.root / "var/lib/apt/lists/partial").mkdir()
-    monkeypatch.setattr(os, "sync", lambda: None)
-    monkeypatch.setattr(nosync, "filter_for", lambda _machine: b"")
 
 
 def _apt_calls(host: Host) -> list[str]:
@@ -57,9 +61,8 @@ def _apt_calls(host: Host) -> list[str]:
 def test_all_in_one_transaction_and_nothing_starts(host: Host, capsys: Capsys) -> None:
     assert host.run("packages", stdin="ufw postfix ufw") == 0
     assert capsys.readouterr().out == "postfix 1.0\nufw 1.0\n"
-    assert _apt_calls(host) == ["install postfix ufw"]
-    assert subprocess.run(["sh", host.fake / "policy"], check=False).returncode == 101
-    assert not (host.root / POLICY[1:]).exists()
+    assert _apt_calls(host) == ["--no-remove install postfix ufw"]
+    assert (host.fake / "offline").read_text() == "1\n"
 
 
 @pytest.mark.parametrize("wanted", ["postfix", "postfix rspamd"])
@@ -102,7 +105,7 @@ def test_the_second_time_nothing_is_asked_of_apt(host: Host, capsys: Capsys) -> 
 def test_only_what_is_missing_is_installed(host: Host) -> None:
     (host.fake / "installed/ufw").touch()
     assert host.run("packages", stdin="postfix ufw") == 0
-    assert _apt_calls(host) == ["install postfix"]
+    assert _apt_calls(host) == ["--no-remove install postfix"]
 
 
 @pytest.mark.parametrize("why", ["no lists", "old lists", "unknown package"])
@@ -115,56 +118,85 @@ def test_the_lists_are_fetched_when_they_must_be(host: Host, why: str) -> None:
     else:
         host.fails("apt-cache")
     assert host.run("packages", stdin="ufw") == 0
-    assert _apt_calls(host) == ["update", "install ufw"]
+    assert _apt_calls(host) == ["update", "--no-remove install ufw"]
 
 
 def test_a_failed_installation_is_tried_once_more_with_new_lists(host: Host, capsys: Capsys) -> None:
     (host.fake / "fail/install").write_text("E: Failed to fetch: 404")
     assert host.run("packages", stdin="ufw") == 1
     assert "E: Failed to fetch: 404" in capsys.readouterr().err
-    assert _apt_calls(host) == ["install ufw", "update", "install ufw"]
-    assert not (host.root / POLICY[1:]).exists()
+    assert _apt_calls(host) == ["--no-remove install ufw", "update", "--no-remove install ufw"]
 
 
-def test_what_a_dead_run_left_is_repaired(host: Host, capsys: Capsys) -> None:
-    policy = host.write(POLICY, packages.OURS.decode())
-    (host.fake / "broken").touch()
+@pytest.mark.parametrize("installed", [False, True])
+@pytest.mark.parametrize("left", ["a package", "the journal"])
+def test_an_interrupted_dpkg_is_healed(host: Host, capsys: Capsys, left: str, installed: bool) -> None:
+    """Also where all names are installed, and where only its journal is left: apt would refuse to work."""
+    journal = host.write("/var/lib/dpkg/updates/0001", "")
+    if left == "a package":
+        journal.unlink()
+        (host.fake / "broken").touch()
+    if installed:
+        (host.fake / "installed/postfix").touch()
     assert host.run("packages", stdin="postfix") == 0
     assert capsys.readouterr().out == "postfix 1.0\n"
     assert "dpkg --configure -a" in host.calls("dpkg")
-    assert not policy.exists()
+    assert not journal.exists()
+    assert not (host.fake / "broken").exists()
 
 
-def test_the_policy_of_a_dead_run_goes_also_when_all_is_installed(host: Host) -> None:
-    policy = host.write(POLICY, packages.OURS.decode())
+def test_where_dpkg_died_before_all_was_unpacked_apt_brings_the_rest(host: Host) -> None:
+    for name in ("broken", "unmet", "installed/ufw"):
+        (host.fake / name).touch()
+    assert host.run("packages", stdin="ufw") == 0
+    assert _apt_calls(host) == ["--no-remove --fix-broken install"]
+    assert not (host.fake / "broken").exists()
+
+
+def test_systemd_is_told_also_by_the_run_after_a_dead_one(host: Host) -> None:
     (host.fake / "installed/ufw").touch()
     assert host.run("packages", stdin="ufw") == 0
-    assert not policy.exists()
+    assert "systemctl daemon-reload" in host.calls("systemctl")
 
 
-def test_a_policy_of_the_operator_is_kept(host: Host) -> None:
-    policy = host.write(POLICY, "#!/bin/sh\nexit 0\n")
-    assert host.run("packages", stdin="ufw") == 0
-    assert policy.read_text() == "#!/bin/sh\nexit 0\n"
-
-
-def test_a_policy_of_the_operator_survives_a_dead_run(host: Host) -> None:
-    host.write(packages.KEPT_POLICY, "#!/bin/sh\nexit 0\n")
-    policy = host.write(POLICY, packages.OURS.decode())
-    assert host.run("packages", stdin="ufw") == 0
-    assert policy.read_text() == "#!/bin/sh\nexit 0\n"
-
-
-def test_manual_pages_are_not_indexed_meanwhile(host: Host) -> None:
-    seen = host.fake / "seen"
-    host.play("debconf-set-selections", f'read answer; case $answer in man-db*) echo "$answer" >> {seen} ;; esac\n')
-    host.write(
-        "/var/cache/debconf/config.dat", "Name: man-db/auto-update\nTemplate: x\nValue: true\nOwners: man-db\n\n"
+def test_nothing_on_the_host_is_removed_for_it(host: Host, capsys: Capsys) -> None:
+    (host.fake / "removes").write_text(
+        "The following packages will be REMOVED:\n  exim4-base* exim4-config*\n  exim4-daemon-light*\n"
+        "The following NEW packages will be installed:\n  postfix\n"
     )
+    assert host.run("packages", stdin="postfix") == 1
+    names = "exim4-base exim4-config exim4-daemon-light"
+    assert f"run `apt-get remove {names}` on the host, then pulumi up again" in capsys.readouterr().err
+    assert not (host.fake / "installed/postfix").exists()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_policy_of_the_operator_is_left_alone(host: Host, linked: bool) -> None:
+    """Also where it is a link, as update-alternatives makes it, and while apt is at work."""
+    policy = host.root / POLICY[1:]
+    if linked:
+        policy.symlink_to(host.write("/etc/alternatives/policy-rc.d", OPERATORS))
+    else:
+        policy.write_text(OPERATORS)
+    host.play("apt-get", f'{APT_GET}cp -P {policy} "$FAKE/policy"\n')
     assert host.run("packages", stdin="ufw") == 0
-    off, on = seen.read_text().splitlines()
-    assert off == "man-db man-db/auto-update boolean false"
-    assert on == "man-db man-db/auto-update boolean true"
+    for found in (policy, host.fake / "policy"):
+        assert (found.is_symlink(), found.read_text()) == (linked, OPERATORS)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_a_killed_run_of_version_0_1_0_left_goes(host: Host, kept: bool) -> None:
+    host.write(POLICY, packages.FORMER_POLICY_TEXT.decode())
+    if kept:
+        host.write(f"{POLICY}.before-mailhost", OPERATORS)
+    marker = host.write("/var/lib/mailhost/man-db-is-off", "")
+    answer = host.fake / "answer"
+    host.play("debconf-set-selections", f"cat >> {answer}\n")
+    (host.fake / "installed/ufw").touch()
+    assert host.run("packages", stdin="ufw") == 0
+    assert host.live(POLICY) == (OPERATORS if kept else None)
+    assert not marker.exists()
+    assert answer.read_text() == "man-db man-db/auto-update boolean true\n"
 
 
 def test_another_package_manager_is_waited_for(host: Host, capsys: Capsys) -> None:
@@ -187,20 +219,3 @@ def test_one_that_never_ends_is_named(host: Host, capsys: Capsys, monkeypatch: p
     monkeypatch.setattr(fcntl, "lockf", held)
     assert host.run("packages", stdin="ufw") == 1
     assert "lock-frontend: another package manager" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="seccomp(2) without no_new_privs needs root")
-def test_the_filter_lets_syncs_succeed_and_all_else_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed file's fsync would fail with EBADF; with the filter it does not even look."""
-    monkeypatch.undo()
-    code = "import os; os.fsync(99); os.sync(); open('x', 'w').write('y'); print(os.path.getsize('x'))"
-    suppress = nosync.suppressor()
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=suppress
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
-
-
-def test_on_an_unknown_machine_there_is_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert nosync.filter_for("riscv64") == b""

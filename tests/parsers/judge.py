@@ -68,6 +68,11 @@ class Judge:
     root: str
     """The scratch root, which need not exist yet."""
 
+    @property
+    def program(self) -> str:
+        """Where mailhostctl is on the machine."""
+        return f"{self.folder}{_PROGRAM}"
+
     def renewed(self) -> "Judge":
         """Return the same with an empty scratch root."""
         return replace(self, root=f"{self.folder}/{secrets.token_hex(4)}")
@@ -105,7 +110,7 @@ class Judge:
         timeout: float = 60,
     ) -> CompletedProcess[str]:
         variables = {"PATH": path or f"{self.folder}/bin:{_PATH}", **(environment or {})}
-        program = ["/usr/bin/python3", "-I", f"{self.folder}{_PROGRAM}", "--root", root or self.root]
+        program = ["/usr/bin/python3", "-I", self.program, "--root", root or self.root]
         command = ["env", *(f"{name}={value}" for name, value in variables.items()), *program, *arguments]
         return machines.execute(self.machine.name, command, content=content, timeout=timeout)
 
