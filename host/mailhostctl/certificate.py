@@ -25,7 +25,6 @@ from mailhostctl.paths import LINEAGES, STATE, Root, host_path
 from mailhostctl.system import MailhostError, must, run, say
 
 PORT = 80
-_RENEWAL = "/etc/letsencrypt/renewal"
 _ISSUED = f"{STATE}/web-certificates"
 """First names of the certificates last asked for with `certificates`, one a line."""
 _CERTBOT_LOCK = "/etc/letsencrypt/.certbot.lock"
@@ -220,7 +219,7 @@ def _certbot(root: Root, command: Sequence[str]) -> None:
 
 
 def _renewal(root: Root, name: str) -> Path:
-    return root.live(f"{_RENEWAL}/{name}.conf")
+    return root.live(paths.renewal(name))
 
 
 def _settled(root: Root, names: Sequence[str], issuer: Issuer) -> bool:
@@ -271,21 +270,17 @@ def _retire(root: Root, *, keep: Sequence[str]) -> None:
         place = _renewal(root, name)
         if name not in keep and place.is_file():
             say(f"{name} is not renewed any more")
-            place.replace(_retired(place))
+            place.replace(root.live(paths.retired(name)))
             durable.sync_folder(place.parent)
 
 
 def _resume(root: Root, name: str) -> None:
     """Takes `_retire` back, for a domain that is served again."""
     place = _renewal(root, name)
-    if _retired(place).is_file() and not place.exists():
-        _retired(place).replace(place)
+    retired = root.live(paths.retired(name))
+    if retired.is_file() and not place.exists():
+        retired.replace(place)
         durable.sync_folder(place.parent)
-
-
-def _retired(place: Path) -> Path:
-    """Certbot reads *.conf."""
-    return place.with_suffix(".retired")
 
 
 def _note(root: Root, names: Sequence[str]) -> None:

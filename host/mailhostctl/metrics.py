@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import BinaryIO
 
-from mailhostctl import generations
+from mailhostctl import generations, paths
 from mailhostctl.paths import LINEAGES, Root
 from mailhostctl.services import SERVICES, Daemon
 from mailhostctl.system import MailhostError, must, run
@@ -89,13 +89,16 @@ def queue(_root: Root) -> Iterator[Metric]:
 
 
 def certificates(root: Root) -> Iterator[Metric]:
-    """Each of certbot's certificates."""
+    """Each of certbot's certificates that is still renewed: a retired one ends without harm."""
     left: dict[str, float] = {}
     for lineage in sorted(root.live(LINEAGES).glob("*/cert.pem")):
+        name = lineage.parent.name
+        if root.live(paths.retired(name)).exists() and not root.live(paths.renewal(name)).exists():
+            continue
         # notAfter=Feb 21 00:45:00 2027 GMT (x509(1), -enddate)
         said = must(["openssl", "x509", "-noout", "-enddate", "-in", str(lineage)], timeout=10).out
         ends = datetime.strptime(said.strip(), "notAfter=%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
-        left[lineage.parent.name] = round((ends.timestamp() - time.time()) / 86400, 3)
+        left[name] = round((ends.timestamp() - time.time()) / 86400, 3)
     yield Metric(
         name="mailhost_certificate_days_left", help="Days until the certificate ends.", label="name", values=left
     )

@@ -14,6 +14,8 @@ STATE = "/var/lib/mailhost"
 MAIN_CF = "/etc/postfix/main.cf"
 LINEAGES = "/etc/letsencrypt/live"
 """Where certbot keeps the current certificates, a folder per name."""
+RENEWAL = "/etc/letsencrypt/renewal"
+"""Where certbot notes how to renew each of them."""
 
 _HOST_PATH = re.compile(r"(/[A-Za-z0-9_@%+=:,-][A-Za-z0-9._@%+=:,-]*)+")
 
@@ -21,6 +23,16 @@ _HOST_PATH = re.compile(r"(/[A-Za-z0-9_@%+=:,-][A-Za-z0-9._@%+=:,-]*)+")
 def certificate(name: str) -> str:
     """The host path of certbot's current certificate of a name, without its chain."""
     return f"{LINEAGES}/{name}/cert.pem"
+
+
+def renewal(name: str) -> str:
+    """The host path of certbot's notes on how to renew the certificate of a name."""
+    return f"{RENEWAL}/{name}.conf"
+
+
+def retired(name: str) -> str:
+    """Where these notes are kept once nobody serves the certificate any more: certbot reads *.conf."""
+    return f"{RENEWAL}/{name}.retired"
 
 
 @dataclass(frozen=True, kw_only=True)

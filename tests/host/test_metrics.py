@@ -58,6 +58,19 @@ def test_a_certificate_has_days(host: Host, capsys: pytest.CaptureFixture[str]) 
     assert days == pytest.approx(100, abs=0.1)
 
 
+def test_a_certificate_that_nobody_serves_any_more_does_not_count(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("left.example", "back.example"):
+        host.write(f"/etc/letsencrypt/live/{name}/cert.pem", "")
+        host.write(f"/etc/letsencrypt/renewal/{name}.retired", "")
+    host.write("/etc/letsencrypt/renewal/back.example.conf", "")
+    counted = {name for name in shown(host, capsys) if name.startswith("mailhost_certificate_days_left")}
+    assert counted == {
+        f'mailhost_certificate_days_left{{name="{name}"}}' for name in ("back.example", "mail.example.org")
+    }
+
+
 def test_a_source_that_fails_hides_no_other(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     host.fails("postqueue", "mail system is down")
     seen = shown(host, capsys)
