@@ -141,6 +141,16 @@ def _rollback(root: Root, arguments: argparse.Namespace) -> None:
     tell(str(_transaction(root, arguments).rollback(arguments.generation)))
 
 
+def _reapply(root: Root, arguments: argparse.Namespace) -> None:
+    print(_transaction(root, arguments).reapply())
+
+
+def _drift(root: Root, _arguments: argparse.Namespace) -> None:
+    from mailhostctl import drift
+
+    print(drift.report(root, sys.stdin.read()))
+
+
 def _remove(root: Root, arguments: argparse.Namespace) -> None:
     _transaction(root, arguments).remove()
 
@@ -300,6 +310,8 @@ _COMMANDS = {
     "stage": _stage,
     "apply": _apply,
     "rollback": _rollback,
+    "reapply": _reapply,
+    "drift": _drift,
     "remove": _remove,
     "recover": _recover,
     "expire": _expire,
@@ -323,7 +335,7 @@ _COMMANDS = {
 }
 
 
-_DEPLOYING = {"install", "packages", "stage", "apply", "rollback"}
+_DEPLOYING = {"install", "packages", "stage", "apply", "rollback", "reapply"}
 """Whoever runs these over SSH is never banned."""
 
 
@@ -351,6 +363,8 @@ def _parser() -> argparse.ArgumentParser:
     _serial(added)
     added = command("rollback", "apply an earlier generation again", service=True)
     added.add_argument("generation", nargs="?", type=int, metavar="NUMBER", help="default: the one before")
+    command("reapply", "put the current generation in place again: its files, units and rules", service=True)
+    command("drift", "compare this host with the stack, which is described on stdin; change nothing")
     command("remove", "stop a service and put back what was there before", service=True)
     added = command("recover", "finish or undo the changes of services that were cut off")
     added.add_argument("--boot", action="store_true", help="before the daemons start: exchange files, wait for no unit")

@@ -14,12 +14,13 @@ import os
 import pwd
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mailhostctl import durable
+from mailhostctl.difference import Difference
 from mailhostctl.manifest import EMPTY, File, Manifest, digest, owner_ids, parse
 from mailhostctl.paths import Root, ServiceState, below
 from mailhostctl.system import MailhostError
@@ -227,20 +228,46 @@ def _owner(found: os.stat_result) -> str:
     return f"{user}:{group}"
 
 
-def is_live(root: Root, path: str, want: Wanted) -> bool:
-    """Whether exactly `want` is at `path` now: kind, content, mode and (on the real system) owner."""
+def differences(root: Root, path: str, want: Wanted) -> Iterator[Difference]:
+    """Compares what is at `path` now with `want`: kind, content, mode and (on the real system) owner."""
     live = root.live(path)
     try:
         found = live.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return want is None
-    if isinstance(want, Link):
-        return stat.S_ISLNK(found.st_mode) and str(live.readlink()) == want.target
-    if want is None or not stat.S_ISREG(found.st_mode) or stat.S_IMODE(found.st_mode) != want.mode:
-        return False
+        found = None
+    if isinstance(want, Content) and found is not None and stat.S_ISREG(found.st_mode):
+        yield from _regular(root, path, want, found)
+    elif _kind(want) != (now := _kind_of(live, found)):
+        yield Difference(what=path, wanted=_kind(want), found=now)
+
+
+def _regular(root: Root, path: str, want: Content, found: os.stat_result) -> Iterator[Difference]:
+    if durable.read(root.live(path)) != want.data:
+        yield Difference(what=path, wanted="content as applied", found="changed")
+    mode = stat.S_IMODE(found.st_mode)
+    if mode != want.mode:
+        yield Difference(what=path, wanted=f"mode {want.mode:04o}", found=f"mode {mode:04o}")
     if root.gives_ownership and (found.st_uid, found.st_gid) != owner_ids(want.owner):
-        return False
-    return durable.read(live) == want.data
+        yield Difference(what=path, wanted=f"owner {want.owner}", found=f"owner {_owner(found)}")
+
+
+def _kind(want: Wanted) -> str:
+    if isinstance(want, Link):
+        return f"a link to {want.target}"
+    return "nothing" if want is None else "a file"
+
+
+def _kind_of(live: Path, found: os.stat_result | None) -> str:
+    if found is None:
+        return "nothing"
+    if stat.S_ISLNK(found.st_mode):
+        return f"a link to {live.readlink()}"
+    return "a file" if stat.S_ISREG(found.st_mode) else "a folder" if stat.S_ISDIR(found.st_mode) else "a special file"
+
+
+def is_live(root: Root, path: str, want: Wanted) -> bool:
+    """Whether exactly `want` is at `path` now."""
+    return not any(differences(root, path, want))
 
 
 def prepare(root: Root, tree: Mapping[str, Wanted]) -> list[durable.Prepared]:

@@ -59,6 +59,14 @@ def install(root: Root, names: list[str]) -> list[str]:
     return [f"{name} {version}" for name, version in sorted(versions.items())]
 
 
+def faults(names: list[str]) -> Iterator[tuple[str, str]]:
+    """What `install` would put right: a package, or dpkg, and what is wrong with it."""
+    if _interrupted():
+        yield "dpkg", "an installation was interrupted"
+    for name in sorted(set(names) - set(_versions(names))):
+        yield name, "not installed"
+
+
 def _install(root: Root, names: list[str]) -> None:
     broken = False
     if _interrupted(root):

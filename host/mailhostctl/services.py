@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from mailhostctl import containment, deployers, durable, validate
+from mailhostctl import containment, deployers, durable, kernel, validate
+from mailhostctl.difference import Difference
 from mailhostctl.paths import Root
 from mailhostctl.system import MailhostError, is_active, must, run
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit, and how it is while its service is applied."""
+
+    name: str
+    enabled: bool = True
+    active: bool = True
 
 
 @dataclass(frozen=True)
@@ -29,9 +39,27 @@ class Service:
         """Raises `MailhostError` in the daemon's own words when it would refuse the candidate."""
         self.check(candidate)
 
+    def units(self) -> tuple[Unit, ...]:
+        """Its systemd units, as the live files have it."""
+        return ()
+
+    def stopped(self) -> list[str]:
+        """Its units that are not active and should be."""
+        return [unit.name for unit in self.units() if unit.active and not is_active(unit.name)]
+
     def active(self) -> bool:
         """Whether the service does its work now."""
-        return True
+        return not self.stopped()
+
+    def differences(self) -> Iterator[Difference]:
+        """What is not as `activate` leaves it."""
+        for name in self.stopped():
+            found = run(["systemctl", "is-active", name]).out.strip()
+            yield Difference(what=name, wanted="active", found=found if found not in {"", "active"} else "not running")
+        for unit in self.units():
+            if unit.enabled and not _is_enabled(unit.name):
+                found = run(["systemctl", "is-enabled", unit.name]).out.strip()
+                yield Difference(what=unit.name, wanted="enabled", found=found or "not installed")
 
     def fingerprint(self) -> str:
         """What of the live configuration only a restart brings into effect."""
@@ -51,9 +79,9 @@ class Service:
         if running:
             must(["systemctl", "restart", *running])
 
-    def units(self) -> tuple[str, ...]:
-        """The units to be enabled, as the live files have it."""
-        return ()
+    def enabled(self) -> tuple[str, ...]:
+        """The units to be enabled."""
+        return tuple(unit.name for unit in self.units() if unit.enabled)
 
     def processes(self) -> tuple[str, ...]:
         """The units in which its processes may run."""
@@ -86,9 +114,9 @@ class Accounts(Service):
 class Daemon(Service):
     """A systemd unit that must be restarted to see new files."""
 
-    def active(self) -> bool:
-        """Whether systemd says so."""
-        return is_active(self.unit)
+    def units(self) -> tuple[Unit, ...]:
+        """The one it is named after."""
+        return (Unit(self.unit),)
 
     def activate(self, before: str) -> None:
         """Reloads where that is enough, else restarts; enables the unit."""
@@ -101,19 +129,15 @@ class Daemon(Service):
         done = run(["systemctl", verb, self.unit])
         if done.code != 0:
             raise MailhostError(f"systemctl {verb} {self.unit}: {done.said}\n{self.journal(started)}".rstrip())
-        _enable(*self.units())
-
-    def units(self) -> tuple[str, ...]:
-        """Its unit."""
-        return (self.unit,)
+        _enable(*self.enabled())
 
     def ordered(self) -> tuple[str, ...]:
         """Its unit, and what its processes run in."""
-        return tuple(dict.fromkeys((*self.units(), *self.processes())))
+        return tuple(dict.fromkeys((*self.enabled(), *self.processes())))
 
     def withhold(self, running: Sequence[str] | None) -> None:
         """Disables the units, and takes back the starts that systemd has planned."""
-        ours = [unit for unit in self.units() if unit not in (running or ())]
+        ours = [unit for unit in self.enabled() if unit not in (running or ())]
         for unit in ours:
             if run(["systemctl", "cat", unit]).code == 0:
                 must(["systemctl", "disable", "--quiet", unit], env=_NATIVE)
@@ -121,8 +145,8 @@ class Daemon(Service):
 
     def admit(self) -> None:
         """Enables the units, and plans their start."""
-        _enable(*self.units())
-        must(["systemctl", "start", "--no-block", *self.units()])
+        _enable(*self.enabled())
+        must(["systemctl", "start", "--no-block", *self.enabled()])
 
     def processes(self) -> tuple[str, ...]:
         """The units in which its processes may run."""
@@ -153,8 +177,12 @@ _NATIVE = {"SYSTEMCTL_SKIP_SYSV": "1"}
 """All have native units; for the System V scripts beside them systemd is reloaded twice more (its ENVIRONMENT.md)."""
 
 
+def _is_enabled(unit: str) -> bool:
+    return run(["systemctl", "is-enabled", "--quiet", unit]).code == 0
+
+
 def _enable(*units: str) -> None:
-    disabled = [unit for unit in units if run(["systemctl", "is-enabled", "--quiet", unit]).code != 0]
+    disabled = [unit for unit in units if not _is_enabled(unit)]
     if disabled:
         must(["systemctl", "enable", "--quiet", *disabled], env=_NATIVE)
 
@@ -173,8 +201,8 @@ class Timer(Daemon):
     def activate(self, before: str) -> None:
         """Enables and starts it."""
         del before
+        _enable(self.unit)
         if not self.active():
-            _enable(self.unit)
             must(["systemctl", "start", self.unit])
 
 
@@ -187,7 +215,7 @@ class Reloading(Daemon):
     def reload_is_enough(self, before: str) -> bool:
         """When it runs."""
         del before
-        return self.active()
+        return is_active(self.unit)
 
 
 class Dovecot(Reloading):
@@ -197,6 +225,14 @@ class Dovecot(Reloading):
     filters = ("junk", "learn-ham", "learn-spam")  # others there are not ours
     watcher = "mailhost-filter-errors.path"
     plugins = Path("/usr/lib/dovecot")
+
+    def units(self) -> tuple[Unit, ...]:
+        """The watcher comes and goes with Dovecot, so it is not enabled."""
+        watcher = (Unit(self.watcher, enabled=False),) if self._watches() else ()
+        return (*super().units(), *watcher)
+
+    def _watches(self) -> bool:
+        return self.root.live(f"/etc/systemd/system/{self.watcher}").is_file()
 
     def reload_is_enough(self, before: str) -> bool:
         """When it runs, and no plugin came since it started: it refuses the settings of one it does not know."""
@@ -219,8 +255,8 @@ class Dovecot(Reloading):
             else:
                 script.with_suffix(".svbin").unlink(missing_ok=True)
         super().activate(before)
-        # It comes and goes with Dovecot, but a reload starts nothing, and where its file is gone nothing would stop it.
-        verb = "start" if Path("/etc/systemd/system", self.watcher).exists() else "stop"
+        # A reload starts nothing, and where the watcher's file is gone nothing would stop it.
+        verb = "start" if self._watches() else "stop"
         done = run(["systemctl", verb, self.watcher])
         if verb == "start" and done.code != 0:
             raise MailhostError(f"systemctl start {self.watcher}: {done.said}")
@@ -243,9 +279,10 @@ class Postfix(Daemon):
         """Before Debian 13 postfix.service is only a wrapper, `active (exited)`, around postfix@-.service."""
         return (self.unit, "postfix@-.service")
 
-    def active(self) -> bool:
-        """Whether a master process runs."""
-        return "running" in run(["systemctl", "show", "-P", "SubState", *self.processes()]).out.split()
+    def stopped(self) -> list[str]:
+        """Its unit where no master process runs."""
+        states = run(["systemctl", "show", "-P", "SubState", *self.processes()]).out.split()
+        return [] if "running" in states else [self.unit]
 
     def fingerprint(self) -> str:
         """Network parameters in the live main.cf, the unit's drop-in and the resolver it names.
@@ -274,9 +311,9 @@ class Antivirus(Daemon):
 
     shared = ("clamav-daemon.socket", "clamav-daemon.service")
 
-    def units(self) -> tuple[str, ...]:
-        """Both daemons' units."""
-        return (*super().units(), *self.shared)
+    def units(self) -> tuple[Unit, ...]:
+        """Without signatures clamd is enabled only."""
+        return (*super().units(), *(Unit(name, active=False) for name in self.shared))
 
     def activate(self, before: str) -> None:
         """Restarts clamd too: it is the one that reads the file."""
@@ -297,16 +334,12 @@ class TlsPolicy(Daemon):
     socket = "mailhost-tls-policy.socket"
     answering = "mailhost-tls-policy.service"
 
-    def active(self) -> bool:
-        """Whether both do their work."""
-        return super().active() and (not self._weighs() or is_active(self.socket))
+    def units(self) -> tuple[Unit, ...]:
+        """The socket where there is one."""
+        return (*super().units(), *((Unit(self.socket),) if self._weighs() else ()))
 
     def _weighs(self) -> bool:
         return self.root.live(f"/etc/systemd/system/{self.socket}").is_file()
-
-    def units(self) -> tuple[str, ...]:
-        """The socket too, where there is one."""
-        return (*super().units(), *((self.socket,) if self._weighs() else ()))
 
     def ordered(self) -> tuple[str, ...]:
         """The socket, and what answers on it."""
@@ -338,13 +371,9 @@ class Metrics(Daemon):
     log = ("syslog.socket", "rsyslog.service")
     rule = "/etc/rsyslog.d/00-mailhost.conf"
 
-    def units(self) -> tuple[str, ...]:
-        """Those of all three."""
-        return (*super().units(), "rsyslog.service", self.page)
-
-    def active(self) -> bool:
-        """Whether all of them do their work."""
-        return super().active() and all(is_active(unit) for unit in (self.page, "rsyslog.service"))
+    def units(self) -> tuple[Unit, ...]:
+        """All three."""
+        return (*super().units(), Unit(self.page), Unit("rsyslog.service"))
 
     def activate(self, before: str) -> None:
         """Starts rsyslog with its new rule; at first the journal, which has to be told that there is one."""
@@ -370,12 +399,24 @@ class Metrics(Daemon):
 class Firewall(Service):
     """ufw: not a process but rules in the kernel, loaded again at boot by ufw.service."""
 
+    def units(self) -> tuple[Unit, ...]:
+        """The unit says active even when ufw was never enabled."""
+        return (Unit(self.unit, active=False),)
+
+    def differences(self) -> Iterator[Difference]:
+        """Adds what the kernel has to what the rules files say."""
+        yield from super().differences()
+        if self.active():
+            yield from kernel.differences(self.root)
+        else:
+            yield Difference(what="ufw's rules in the kernel", wanted="loaded", found="none")
+
     def validate(self, candidate: validate.Candidate) -> None:
         """Adds the SSH connection this program was called through."""
         validate.firewall(candidate, ssh_connection())
 
     def active(self) -> bool:
-        """Whether ufw's chains are in the kernel (ufw.service says active even when ufw was never enabled)."""
+        """Whether ufw's chains are in the kernel."""
         return run(["iptables", "-n", "-L", "ufw-user-input"]).code == 0
 
     def activate(self, before: str) -> None:

@@ -76,6 +76,19 @@ class Transaction:
             self._require(manifest)
             return self._change(manifest, generations.contents(self.state, number, manifest), unsettled=unsettled)
 
+    def reapply(self) -> int:
+        """Puts the current generation in place again wherever the host differs from it; returns its number."""
+        if not self.state.folder.is_dir():
+            raise MailhostError(f"{self.service.name}: is not applied on this host; `make drift` says what to do")
+        with durable.locked(self.state.lock):
+            unsettled = self._recover()
+            number = generations.current(self.state)
+            if not number:
+                raise MailhostError(f"{self.service.name}: is not applied on this host; `make drift` says what to do")
+            self._require(self._applied())
+            self._again(unsettled=unsettled)
+            return number
+
     def remove(self) -> None:
         """Puts generation 0 back, stops what we started, drops the generations."""
         if not self.state.folder.is_dir():
@@ -155,9 +168,10 @@ class Transaction:
                 owner_ids(file.owner)
 
     def _again(self, *, unsettled: bool) -> None:
-        """The applied manifest once more: nothing happens unless a live file or the daemon is not as it should be."""
+        """The applied manifest once more: nothing happens unless a file, a unit or the daemon is not as it says."""
         number, manifest = generations.current(self.state), self._applied()
-        if unsettled or not self.intact() or not self.service.active() or probes.failures(manifest.health):
+        as_applied = self.intact() and not any(self.service.differences())
+        if unsettled or not as_applied or probes.failures(manifest.health):
             say(f"{self.service.name}: not as it was applied or not healthy; putting generation {number} in place")
             exchange = self._prepare(number, manifest.files)
             self._activate(exchange, manifest.files, health=manifest.health, sure=not unsettled)

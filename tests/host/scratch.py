@@ -41,15 +41,38 @@ case "$name $1" in
     [ ! -f "$FAKE/active/$4" ] || echo running ;;
 "postconf -h") grep -s ^inet_ "$MAILHOSTCTL_ROOT/etc/postfix/main.cf" || echo all ;;
 "iptables -n") [ -f "$FAKE/active/ufw" ]; exit ;;
+"iptables --wait" | "ip6tables --wait") cat "$FAKE/kernel/$name" ;;
+"unshare --net") sed -n 's/^:\([^ ]*\) .*/-N \1/p; /^-A/p' ;;
 "ufw --force") if [ "$2" = enable ]; then : > "$FAKE/active/ufw"; else rm -f "$FAKE/active/ufw"; fi ;;
+esac
+case "$name $*" in
+"ufw --force enable" | "ufw reload")
+    for pair in iptables:ufw:user.rules ip6tables:ufw6:user6.rules; do
+        prefix=${pair#*:} rules=$MAILHOSTCTL_ROOT/etc/ufw/${pair##*:}
+        prefix=${prefix%:*}
+        [ -f "$rules" ] || continue
+        { printf -- '-P INPUT DROP\n-A INPUT -j %s-before-input\n' "$prefix"
+          printf -- '-A %s-before-input -j %s-user-input\n' "$prefix" "$prefix"
+          unshare --net < "$rules"; } > "$FAKE/kernel/${pair%%:*}"
+    done ;;
 esac
 exit 0
 """
 COMMANDS = (
-    *("apt-cache", "apt-get", "certbot", "debconf-set-selections", "doveconf", "dpkg", "dpkg-query", "iptables"),
+    *(
+        "apt-cache",
+        "apt-get",
+        "certbot",
+        "debconf-set-selections",
+        "doveconf",
+        "dpkg",
+        "dpkg-query",
+        "iptables",
+        "ip6tables",
+    ),
     *("iptables-restore", "ip6tables-restore", "journalctl", "opendkim", "openssl", "postconf"),
     *("postfix", "postmap", "sievec", "systemctl", "systemd-run", "systemd-sysusers"),
-    *("systemd-tmpfiles", "ufw"),
+    *("systemd-tmpfiles", "ufw", "unshare"),
     *("doveadm", "logger", "nginx", "postcat", "postqueue", "postsuper", "ss", "fail2ban-client", "fail2ban-regex"),
     *("logrotate", "pflogsumm", "rsyslogd", "sendmail", "systemd-analyze"),
 )
@@ -62,7 +85,7 @@ class Host:
         self.root = memory / "root"
         self.fake = disk / "fake"  # memory may be mounted noexec
         self._monkeypatch = monkeypatch
-        for path in (self.root, *(self.fake / name for name in ("bin", "fail", "active", "enabled"))):
+        for path in (self.root, *(self.fake / name for name in ("bin", "fail", "active", "enabled", "kernel"))):
             path.mkdir(parents=True)
         script = self.fake / "play"
         script.write_text(FAKE)
