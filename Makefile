@@ -91,6 +91,11 @@ doctor: ## what the world sees of it: STACK=dev [OPTIONS='--account alice@exampl
 	@$(TOOLCHAIN) tools >/dev/null
 	@$(call on_stack,doctor) $(OPTIONS)
 
+.PHONY: drift
+drift: ## in what host and zones differ from the stack: STACK=dev [OPTIONS=--repair]; docs/operations.md
+	@$(TOOLCHAIN) tools >/dev/null
+	@$(call on_stack,drift) $(OPTIONS)
+
 .PHONY: preflight
 preflight: ## whether everything is there that `pulumi up` needs and cannot make: STACK=dev
 	@$(TOOLCHAIN) tools >/dev/null

@@ -5,7 +5,8 @@ from typing import Final, Literal
 from model import preflight
 from model.preflight import Check
 
-UP: Final = "Run `pulumi up`; if it says there is nothing to do, `pulumi refresh` first."
+REPAIR: Final = "`make drift STACK=… OPTIONS=--repair`"
+UP: Final = f"Run `pulumi up`; if it says there is nothing to do, {REPAIR}."
 _HOSTER: Final = "Set the reverse name of the address to the host name in the hosting company's console."
 
 
@@ -110,7 +111,7 @@ CAA: Final = _stops(
     "dns.caa",
     "CAA records let the host's account have certificates of its name and of the web names",
     "The certificate is not renewed and expires.",
-    "Delete the record that is not the stack's at Cloudflare, then `pulumi up`.",
+    f"Delete the record that is not the stack's at Cloudflare; {REPAIR} puts a missing one back.",
 )
 
 # Addresses.
@@ -144,19 +145,19 @@ CLOSED: Final = _warns(
     "port.closed",
     "a service that is off does not answer",
     "Something else listens there, or the firewall was changed by hand.",
-    "Find who listens: `ss -ltnp` on the host; then `pulumi up`.",
+    f"Find who listens: `ss -ltnp` on the host; {REPAIR} puts a changed firewall right.",
 )
 BANNER: Final = _stops(
     "smtp.banner",
     "the greeting and EHLO of port 25 name the host",
     "Receivers compare the name with the reverse name.",
-    "Apply Postfix again: `mailhostctl status` on the host, then `pulumi up`.",
+    f"Put Postfix in place again: {REPAIR}.",
 )
 CLEARTEXT: Final = _stops(
     "tls.cleartext",
     "no port offers a login without TLS, and port 25 none at all",
     "Passwords would cross the network in the clear, or be guessed on port 25.",
-    "Apply the service again: `mailhostctl status` on the host, then `pulumi up`.",
+    f"Put the service in place again: {REPAIR}.",
 )
 TLS: Final = _stops(
     "tls.offered",
@@ -186,13 +187,13 @@ FLOOR: Final = _stops(
     "tls.floor",
     "TLS 1.1 and older are refused",
     "They are broken (RFC 8996).",
-    "Apply the service again: `mailhostctl status` on the host, then `pulumi up`.",
+    f"Put the service in place again: {REPAIR}.",
 )
 RELAY: Final = _stops(
     "smtp.relay",
     "the host relays for no stranger",
     "Spammers find an open relay within hours, and blocklists soon after.",
-    "Stop Postfix until smtpd_relay_restrictions is as `pulumi up` writes it.",
+    f"Stop Postfix, then {REPAIR}: it puts smtpd_relay_restrictions back.",
 )
 
 # Strict transport.
@@ -200,13 +201,13 @@ DANE: Final = _stops(
     "dane.match",
     "a TLSA record matches the certificate on port 25, in a signed zone",
     "Senders that use DANE keep their mail (RFC 7672).",
-    "Publish the record of the key in use before the key changes: `pulumi up`.",
+    UP,
 )
 MTA_STS: Final = _stops(
     "mta-sts.policy",
     "the MTA-STS policy is there, names the host and says what the settings say",
     "Senders that know an older policy do not deliver (RFC 8461).",
-    "Apply the web server again: `mailhostctl status` on the host, then `pulumi up`.",
+    f"Put the web server in place again: {REPAIR}.",
 )
 
 # An account.
@@ -244,9 +245,9 @@ SSH: Final = _stops(
 )
 SERVICES: Final = _stops(
     "host.services",
-    "each service is applied, intact and active",
+    "each service is as the stack says: generation, files, units, firewall rules, packages",
     "What changed by hand is lost at the next apply, or is why something fails.",
-    "`pulumi up`; for files changed by hand see docs/operations.md, Going back.",
+    f"`make drift STACK=…` shows it beside what the stack says; {REPAIR} puts it right.",
 )
 QUEUE: Final = _warns(
     "host.queue",

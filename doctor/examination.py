@@ -91,7 +91,9 @@ class _Examination:
         settings = self._settings
         # The slowest first.
         if self.options.ssh:
-            questions = host.Questions(certificate=certificate(settings.hostname))
+            questions = host.Questions(
+                certificate=certificate(settings.hostname), deployed=self.stack.deployed.described
+            )
             yield "host", partial(host.ask, settings, questions, timeout=timeout, patience=3 * timeout)
         yield from self._account_questions()
         yield from self._port_questions()
@@ -317,7 +319,7 @@ class _Examination:
         # The update that switches a feature on can only warn of it, in a line that a terminal does not keep.
         machine = judge_host.machine(facts, os=self._settings.os, needed_memory=needed_memory(self._settings))
         yield from (finding for finding in machine if finding.check is checks.MEMORY)
-        yield from judge_host.services(facts)
+        yield from judge_host.services(facts, self.stack.deployed)
         yield judge_host.queue(facts)
         seen = [answer for key, answer in answers.items() if key.startswith("door ") and isinstance(answer, doors.Door)]
         yield judge_doors.on_disk(seen, str(facts.values.get("fingerprint") or ""))

@@ -38,6 +38,8 @@ class Work:
     deadline: float
     """By time.monotonic()."""
     progress: TextIO | None = sys.stderr
+    command: str = "doctor"
+    """Who asks."""
 
     def all(self, questions: dict[str, Callable[[], Any]]) -> dict[str, Any]:
         """Ask everything; an answer is a value, an exception that was raised, or `Late`."""
@@ -72,7 +74,7 @@ class Work:
 
     def _show(self, done: int, of: int) -> None:
         if self.progress and self.progress.isatty():
-            self.progress.write(f"\rdoctor: {done} of {of} questions answered ")
+            self.progress.write(f"\r{self.command}: {done} of {of} questions answered ")
             self.progress.flush()
 
     def _clear(self) -> None:

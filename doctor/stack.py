@@ -1,7 +1,8 @@
-"""What the stack says: its settings, and the records its last update published. Asks the pulumi command, by pipe."""
+"""What the stack says: its settings, and what its last update published and applied. Asks the pulumi command."""
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from model import settings as model_settings
 from model.cloudflare import Access, access
 from model.settings import Settings
 
+_COMMAND: Final = "command:remote:Command"
 _RECORD: Final = "cloudflare:index/dnsRecord:DnsRecord"
 _ROOT: Final = "pulumi:pulumi:Stack"
 _PROJECT: Final = "mailhost"
@@ -34,6 +36,28 @@ class Published:
     priority: int | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     """The fields of a record that has no content, such as SRV."""
+    id: str = ""
+    zone_id: str = ""
+    proxied: bool = False
+    comment: str = ""
+    urn: str = ""
+    """Of its resource."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """What the stack has deployed on the host."""
+
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the manifest that was applied, by service."""
+    packages: tuple[str, ...] = ()
+    urns: Mapping[str, str] = field(default_factory=dict)
+    """The resource that deploys it: of each service, of `packages` and of `mailhostctl` itself."""
+
+    @property
+    def described(self) -> str:
+        """What `mailhostctl drift` reads."""
+        return json.dumps({"services": {**self.digests}, "packages": list(self.packages)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +68,7 @@ class Stack:
     settings: Settings
     published: tuple[Published, ...]
     cloudflare: Access
+    deployed: Deployed = field(default_factory=Deployed)
     dkim: Mapping[str, Any] = field(default_factory=dict)
     """What the last complete update says of the DKIM keys, see model/rotation.py; nothing if it is older than that."""
 
@@ -83,6 +108,7 @@ def understood(name: str, folder: Path, config: Mapping[str, Any], state: Mappin
         name=name,
         settings=settings,
         published=tuple(published(state)),
+        deployed=deployed(state),
         cloudflare=access(values, os.environ),
         dkim=outputs(state).get("dkim") or {},
     )
@@ -103,13 +129,16 @@ def outputs(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resources(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return (state.get("deployment") or {}).get("resources") or []
+    """Return the resources, without those that the next update will only delete."""
+    known = (state.get("deployment") or {}).get("resources") or []
+    return [entry for entry in known if not entry.get("delete")]
 
 
 def published(state: Mapping[str, Any]) -> list[Published]:
     """Return the DNS records of an exported state."""
     found = []
-    for record in (entry.get("outputs") or {} for entry in _resources(state) if entry.get("type") == _RECORD):
+    for entry in (entry for entry in _resources(state) if entry.get("type") == _RECORD):
+        record = entry.get("outputs") or {}
         priority = record.get("priority")
         found.append(
             Published(
@@ -119,9 +148,38 @@ def published(state: Mapping[str, Any]) -> list[Published]:
                 ttl=int(record.get("ttl") or 1),
                 priority=None if priority is None else int(priority),
                 data=record.get("data") or {},
+                id=str(entry.get("id", "")).rpartition("/")[2],
+                zone_id=str(record.get("zoneId", "")),
+                proxied=bool(record.get("proxied")),
+                comment=str(record.get("comment") or ""),
+                urn=str(entry.get("urn", "")),
             )
         )
     return found
+
+
+def deployed(state: Mapping[str, Any]) -> Deployed:
+    """Return what an exported state says of the host: the commands that ran there, and what they printed."""
+    digests: dict[str, str] = {}
+    urns: dict[str, str] = {}
+    packages: tuple[str, ...] = ()
+    for entry in (entry for entry in _resources(state) if entry.get("type") == _COMMAND):
+        outputs, urn = entry.get("outputs") or {}, str(entry.get("urn", ""))
+        printed = str(outputs.get("stdout", ""))
+        if urn.endswith("-install-helper"):
+            urns["mailhostctl"] = urn
+        match _words(str((entry.get("inputs") or {}).get("create", ""))):
+            case ["mailhostctl", "apply", service, *_]:
+                digests[service], urns[service] = printed.strip(), urn
+            case ["mailhostctl", "packages", *_]:
+                packages, urns["packages"] = tuple(line.split()[0] for line in printed.splitlines()), urn
+    return Deployed(digests=digests, packages=packages, urns=urns)
+
+
+def _words(create: str) -> list[str]:
+    """Split a command line, and leave out how it becomes root."""
+    words = shlex.split(create)
+    return words[2:] if words[:2] == ["sudo", "-n"] else words
 
 
 def _pulumi(folder: Path, words: Sequence[str], timeout: float) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Judges what the host said of itself, and what Cloudflare said of the zone."""
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from doctor import checks
 from doctor.finding import Finding, ok, skipped, wrong
+from doctor.observe import drift
 from doctor.observe.host import Facts
 from doctor.observe.names import Listing, listing_names
 from doctor.observe.web import Zone
+from doctor.stack import Deployed
 from model.preflight import FREE_DISK
 
 _SKEW_SECONDS: Final = 60
@@ -64,42 +65,41 @@ def ssh(facts: Facts, where: str) -> Finding:
     return wrong(checks.SSH, where, facts.error, cause, fix)
 
 
-def services(facts: Facts) -> Iterator[Finding]:
-    """Judge `mailhostctl status`: `NAME: generation 3, files intact, active`."""
-    text = facts.values.get("status")
-    if text is None:
-        yield skipped(checks.SERVICES, "host", _reason(facts, "mailhostctl is not there"))
+def services(facts: Facts, deployed: Deployed) -> Iterator[Finding]:
+    """Judge in what the host differs from the stack."""
+    document = facts.values.get("drift")
+    if document is None:
+        yield skipped(checks.SERVICES, "host", _reason(facts, "mailhostctl is not there, or an older one"))
         return
-    for line in text.splitlines():
-        name, _, state = line.partition(": ")
-        if re.fullmatch(r"generation \d+, files intact, active", state):
-            yield ok(checks.SERVICES, name, state)
-        elif "changed by hand" in state:
-            yield wrong(checks.SERVICES, name, state, "a file is not the one that was applied")
-        elif "not active" in state:
-            units = " ".join(f"-u {unit}" for unit in _LOGS.get(name, (name,)))
-            yield wrong(
-                checks.SERVICES, name, state, "the daemon does not run", f"`journalctl {units}` on the host says why."
-            )
-        elif "interrupted" in state:
-            fix = "`mailhostctl recover` on the host, then `pulumi up`."
-            yield wrong(checks.SERVICES, name, state, "a change was cut off", fix)
+    compared = drift.parse(document, deployed)
+    found: dict[str, list[drift.Difference]] = {name: [] for name in compared.services}
+    for difference in compared.differences:
+        found.setdefault(difference.where, []).append(difference)
+    for name, differences in found.items():
+        if differences:
+            yield _differs(name, differences)
         else:
-            yield wrong(checks.SERVICES, name, state, "it was not applied to its end", "Run `pulumi up`.")
+            yield ok(checks.SERVICES, name, f"generation {compared.services[name]}, as the stack says")
 
 
-_LOGS: Final = {
-    "antivirus": ("clamav-freshclam", "clamav-daemon"),
-    "certificate": ("certbot",),
-    "digest": ("mailhost-digest",),
-    "firewall": ("ufw",),
-    "metrics": ("prometheus-postfix-exporter", "rsyslog", "mailhost-metrics.socket"),
-    "postfix": ("'postfix*'",),
-    "redis": ("redis-server",),
-    "resolver": ("unbound",),
-    "tls-policy": ("postfix-mta-sts-resolver", "mailhost-tls-policy"),
-}
-"""Units whose journal explains a service, where they are not called like it."""
+def _differs(name: str, differences: Sequence[drift.Difference]) -> Finding:
+    found = "; ".join(f"{each.what}: {each.found}, not {each.wanted}" for each in differences)
+    stopped = next((each.what for each in differences if each.wanted == "active"), "")
+    if stopped:
+        return wrong(
+            checks.SERVICES,
+            name,
+            found,
+            "the daemon does not run",
+            # A timer's words are its service's, and before Debian 13 Postfix's are an instance's.
+            f"`journalctl -u '{stopped.rpartition('.')[0]}*'` on the host says why; then {checks.REPAIR}.",
+        )
+    causes = {
+        "apply": "the stack has applied something else",
+        "remove": "the stack does not know it",
+        "reapply": "it was changed by hand, or by a change that was cut off",
+    }
+    return wrong(checks.SERVICES, name, found, causes[differences[0].mend])
 
 
 def queue(facts: Facts) -> Finding:

@@ -290,7 +290,7 @@ def reverse(seen: Reverse, hostname: str, *, published: bool) -> Finding:
             seen.address,
             found,
             f"{hostname} does not lead back to the address",
-            "Run `pulumi up`: it publishes the address.",
+            checks.UP,
         )
     return ok(checks.PTR, seen.address, found)
 

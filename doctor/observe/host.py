@@ -16,7 +16,7 @@ import asyncssh
 from model.settings import Settings
 
 _SCRIPT: Final = Path(__file__).parent.parent.parent / "host" / "mailhostctl" / "facts.py"
-_NOT_FOUND: Final = 127
+NOT_FOUND: Final = 127
 """The shell's exit status for a command that does not exist."""
 
 
@@ -32,6 +32,8 @@ class Questions:
     """Names to look up, by the host's own resolver."""
     certificate: str = ""
     """File whose digest is wanted."""
+    deployed: str = ""
+    """What the stack has deployed, for `mailhostctl drift` to compare with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,25 +49,64 @@ class Facts:
     """Seconds the host's clock is ahead of this machine's."""
 
 
-def ask(settings: Settings, questions: Questions, *, timeout: float, patience: float) -> Facts:
-    """Run the script as root and return its facts. `timeout` is for the connection, `patience` for the whole."""
+class SessionError(Exception):
+    """The host did not let us ask it: one phrase why."""
+
+    def __init__(self, text: str, cause: str) -> None:
+        super().__init__(text)
+        self.cause = cause
+        """As in `Facts`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A command that ended on the host."""
+
+    status: int | None
+    out: str
+    said: str
+    """What it wrote to its standard error."""
+    started: float
+    """This machine's clock when it began."""
+
+    @property
+    def last_words(self) -> str:
+        """The end of what it said, or how it ended."""
+        return (self.said.strip().splitlines()[-1:] or [f"it ended with {self.status}"])[0]
+
+
+def run(settings: Settings, command: Sequence[str], *, stdin: str, timeout: float, patience: float) -> Done:
+    """Run a command as root. `timeout` is for the connection, `patience` for the whole.
+
+    Raises:
+        SessionError: The host cannot be reached, or does not let us in.
+    """
     where, began = f"{settings.ssh.host}:{settings.ssh.port}", time.monotonic()
     try:
-        return asyncio.run(asyncio.wait_for(_ask(settings, questions, timeout), patience))
+        return asyncio.run(asyncio.wait_for(_run(settings, command, stdin, timeout), patience))
     except TimeoutError:
-        return Facts(error=f"{where}: no answer within {time.monotonic() - began:.0f} s", cause="unreachable")
+        raise SessionError(f"{where}: no answer within {time.monotonic() - began:.0f} s", "unreachable") from None
     except asyncssh.HostKeyNotVerifiable:
         pinned = asyncssh.import_public_key(settings.host_key).get_fingerprint()
         shown = asyncio.run(_fingerprint(settings, timeout))
-        return Facts(error=f"{where} shows the host key {shown}, `hostKey` is {pinned}", cause="host-key")
+        raise SessionError(f"{where} shows the host key {shown}, `hostKey` is {pinned}", "host-key") from None
     except asyncssh.PermissionDenied:
         with_what = "the key in `sshPrivateKey`" if settings.ssh_private_key else "any key of the SSH agent"
         cause = "deploy-key" if settings.ssh_private_key else "agent"
-        return Facts(error=f"{settings.ssh.user} may not log in with {with_what}", cause=cause)
+        raise SessionError(f"{settings.ssh.user} may not log in with {with_what}", cause) from None
     except (asyncssh.Error, OSError) as error:
         number = getattr(error, "errno", None)
         said = os.strerror(number) if number and number > 0 else getattr(error, "reason", None) or error
-        return Facts(error=f"{where}: {said}", cause="unreachable")
+        raise SessionError(f"{where}: {said}", "unreachable") from None
+
+
+async def _run(settings: Settings, command: Sequence[str], stdin: str, timeout: float) -> Done:
+    if settings.ssh.user != "root":
+        command = ["sudo", "-n", *command]
+    async with session(settings, timeout) as connection:
+        started = time.time()
+        done = await connection.run(shlex.join(command), input=stdin, check=False)
+        return Done(status=done.exit_status, out=str(done.stdout or ""), said=str(done.stderr or ""), started=started)
 
 
 async def _fingerprint(settings: Settings, timeout: float) -> str:
@@ -77,6 +118,26 @@ async def _fingerprint(settings: Settings, timeout: float) -> str:
         if key := await asyncio.wait_for(look, timeout):
             return key.get_fingerprint()
     return "of somebody else"
+
+
+def ask(settings: Settings, questions: Questions, *, timeout: float, patience: float) -> Facts:
+    """Run the script as root and return its facts. `timeout` is for the connection, `patience` for the whole."""
+    wanted = json.dumps(
+        {
+            "port25": list(questions.port25),
+            "ipv6": questions.ipv6,
+            "names": list(questions.names),
+            "certificate": questions.certificate,
+            "deployed": questions.deployed,
+            "timeout": timeout,
+        }
+    )
+    script = _SCRIPT.read_text(encoding="utf-8")
+    try:
+        done = run(settings, ["python3", "-", wanted], stdin=script, timeout=timeout, patience=patience)
+    except SessionError as error:
+        return Facts(error=str(error), cause=error.cause)
+    return facts(done)
 
 
 @asynccontextmanager
@@ -101,33 +162,13 @@ async def session(settings: Settings, timeout: float) -> AsyncIterator[asyncssh.
         yield connection
 
 
-async def _ask(settings: Settings, questions: Questions, timeout: float) -> Facts:
-    wanted = json.dumps(
-        {
-            "port25": list(questions.port25),
-            "ipv6": questions.ipv6,
-            "names": list(questions.names),
-            "certificate": questions.certificate,
-            "timeout": timeout,
-        }
-    )
-    command = ["python3", "-", wanted]
-    if settings.ssh.user != "root":
-        command = ["sudo", "-n", *command]
-    async with session(settings, timeout) as connection:
-        started = time.time()
-        done = await connection.run(shlex.join(command), input=_SCRIPT.read_text(encoding="utf-8"), check=False)
-        return facts(done.exit_status, str(done.stdout or ""), str(done.stderr or ""), started)
-
-
-def facts(status: int | None, out: str, said: str, started: float) -> Facts:
-    """Read what the script printed; `started` is this machine's clock when it began."""
-    if status == _NOT_FOUND or "ModuleNotFoundError" in said:
+def facts(done: Done) -> Facts:
+    """Read what the script printed."""
+    if done.status == NOT_FOUND or "ModuleNotFoundError" in done.said:
         return Facts(error="there is no python3, or only python3-minimal", cause="python")
     try:
-        values = json.loads(out)
-        skew = float(values["now"]) - started
+        values = json.loads(done.out)
+        skew = float(values["now"]) - done.started
     except (ValueError, KeyError, TypeError):
-        last = said.strip().splitlines()[-1:] or [f"it ended with {status}"]
-        return Facts(error=last[0], cause="sudo" if "sudo" in last[0] else "other")
+        return Facts(error=done.last_words, cause="sudo" if "sudo" in done.last_words else "other")
     return Facts(values=values, skew=skew)

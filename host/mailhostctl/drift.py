@@ -113,5 +113,5 @@ def _finding(name: str, found: Difference) -> Finding:
 
 
 def _packages(names: Sequence[str]) -> Iterator[Finding]:
-    for what, found in packages.faults(list(names)):
+    for what, found in packages.faults(root, list(names)):
         yield Finding(service="packages", what=what, wanted="installed", found=found, mend="apply")

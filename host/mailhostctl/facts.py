@@ -2,7 +2,8 @@
 
 The doctor runs this file alone, from standard input, on machines that have no mailhostctl yet: it imports none of the
 others. It takes one argument, JSON: {"port25": [host, …], "ipv6": bool, "names": [name, …], "certificate": path,
-"timeout": seconds}. A fact that cannot be had is left out: whatever state the host is in, an answer comes.
+"deployed": text for `mailhostctl drift`, "timeout": seconds}. A fact that cannot be had is left out: whatever state the
+host is in, an answer comes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+_MAILHOSTCTL = "/usr/local/sbin/mailhostctl"
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp, see proc_net_tcp(5)
 _END = "-----END CERTIFICATE-----"
 _LOOKERS_UP = 6
@@ -87,9 +89,9 @@ def _look_up(names: list[str], found: dict[str, list[str] | None]) -> None:
             found[name] = [] if error.errno in _RESOLVED_NOTHING else None
 
 
-def _output(*command: str) -> str | None:
+def _output(*command: str, stdin: str = "") -> str | None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout if done.returncode == 0 else None
@@ -149,7 +151,7 @@ def collect(asked: dict[str, Any], only: Collection[str] | None = None) -> dict[
         "disk": lambda: min(shutil.disk_usage(path).free for path in ("/", "/var")),
         "listeners": _listeners,
         "managed": lambda: Path("/var/lib/mailhost").is_dir(),
-        "status": lambda: _output("/usr/local/sbin/mailhostctl", "status"),
+        "drift": lambda: json.loads(_output(_MAILHOSTCTL, "drift", stdin=asked["deployed"]) or ""),
         "queue": _queue,
         "fingerprint": lambda: _fingerprint(asked["certificate"]),
     }

@@ -38,7 +38,7 @@ def lend(root: Root, address: str, session: BinaryIO) -> None:
         raise MailhostError(f"lend: {address} is no mailbox here, or a disabled one")
     file = root.live(FILE)
     if not file.parent.is_dir():
-        raise MailhostError(f"lend: {file.parent} does not exist; run `pulumi up`")
+        raise MailhostError(f"lend: {file.parent} does not exist; make it: systemd-tmpfiles --create")
     with durable.locked(file.with_name("lock"), patience=0):
         _dismiss()  # that of a process that was killed just now
         try:

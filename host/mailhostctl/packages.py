@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import re
 import time
+from collections.abc import Iterator
 
 from mailhostctl import durable, main_cf, suffixes
 from mailhostctl.paths import STATE, Root
@@ -59,9 +60,9 @@ def install(root: Root, names: list[str]) -> list[str]:
     return [f"{name} {version}" for name, version in sorted(versions.items())]
 
 
-def faults(names: list[str]) -> Iterator[tuple[str, str]]:
+def faults(root: Root, names: list[str]) -> Iterator[tuple[str, str]]:
     """What `install` would put right: a package, or dpkg, and what is wrong with it."""
-    if _interrupted():
+    if _interrupted(root):
         yield "dpkg", "an installation was interrupted"
     for name in sorted(set(names) - set(_versions(names))):
         yield name, "not installed"

@@ -77,7 +77,10 @@ def _findings(root: Root, hostname: str, keys: Sequence[tuple[str, ...]]) -> Ite
         if not number:
             continue
         intact = Transaction(root=root, service=service).intact()
-        yield _Finding(what=f"{name} files", wrong="" if intact else "changed by hand since they were applied")
+        yield _Finding(
+            what=f"{name} files",
+            wrong="" if intact else f"changed by hand since they were applied; mailhostctl reapply {name}",
+        )
         if service.unit:
             yield _Finding(what=f"{name} active", wrong="" if service.active() else "is not active")
         for probe in generations.load(state, number).health:

@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -143,7 +144,13 @@ def trip(**changes: Any) -> RoundTrip:
     return replace(good, **changes)
 
 
-STATUS = "dovecot: generation 2, files intact, active\npostfix: generation 4, files intact, active\n"
+def drifted(*findings: Sequence[str]) -> dict[str, Any]:
+    """What `mailhostctl drift` says: service, what, wanted, found and what mends it of each finding."""
+    keys = ("service", "what", "wanted", "found", "mend")
+    return {
+        "services": {"dovecot": 2, "postfix": 4},
+        "findings": [dict(zip(keys, finding, strict=True)) for finding in findings],
+    }
 
 
 def facts(**changes: Any) -> Facts:
@@ -158,7 +165,7 @@ def facts(**changes: Any) -> Facts:
         "managed": False,
         "port25": [{"host": "mx.example.net", "family": "IPv4", "greeting": "220 mx.example.net", "error": ""}],
         "names": {},
-        "status": STATUS,
+        "drift": drifted(),
         "queue": [],
     }
     return Facts(values={**values, **changes})

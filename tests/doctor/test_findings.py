@@ -15,6 +15,7 @@ from doctor.observe.host import Facts
 from doctor.observe.mailbox import Login
 from doctor.observe.names import Answer, Reverse, Server
 from doctor.spf import Verdict
+from doctor.stack import Deployed
 from model.options import Rotation
 from model.preflight import Check, needed_memory
 from tests.doctor import seen
@@ -64,6 +65,12 @@ def dane(*values: str, validated: bool = True) -> Found:
 def machine(facts: Facts, **changes: str) -> Found:
     wanted = settings(**changes)
     return lambda: host.machine(facts, os=wanted.os, needed_memory=needed_memory(wanted))
+
+
+def services(*finding: str) -> Found:
+    """The services as the stack says, but for one finding."""
+    drift = seen.drifted(*([finding] if finding else []))
+    return lambda: host.services(seen.facts(drift=drift), Deployed())
 
 
 def owners(managed: bool, address: str, port: int, program: str) -> Found:
@@ -318,24 +325,34 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
         "ssh.port",
     ),
     "a file changed by hand": (
-        lambda: host.services(seen.facts(status="postfix: generation 4, files changed by hand, active")),
+        services("postfix", "/etc/postfix/main.cf", "mode 0644", "mode 0666", "reapply"),
         checks.SERVICES,
         "changed by hand",
     ),
     "a daemon that died": (
-        lambda: host.services(seen.facts(status="opendkim: generation 4, files intact, not active")),
+        services("opendkim", "opendkim.service", "active", "failed", "reapply"),
         checks.SERVICES,
-        "journalctl -u opendkim",
+        "journalctl -u 'opendkim*'",
     ),
     "a firewall that is off": (
-        lambda: host.services(seen.facts(status="firewall: generation 4, files intact, not active")),
+        services("firewall", "ufw.service", "active", "inactive", "reapply"),
         checks.SERVICES,
-        "journalctl -u ufw",
+        "journalctl -u 'ufw*'",
     ),
     "a change that was interrupted": (
-        lambda: host.services(seen.facts(status="postfix: a change was interrupted; run: mailhostctl recover")),
+        services("postfix", "change", "finished", "interrupted", "reapply"),
         checks.SERVICES,
-        "mailhostctl recover",
+        "OPTIONS=--repair",
+    ),
+    "a generation that is not the stack's": (
+        services("postfix", "generation", "manifest a", "generation 4, manifest b", "apply"),
+        checks.SERVICES,
+        "the stack has applied something else",
+    ),
+    "a service that is not the stack's": (
+        services("redis", "generation", "not applied", "generation 1, manifest b", "remove"),
+        checks.SERVICES,
+        "the stack does not know it",
     ),
     "mail that waits": (
         lambda: host.queue(seen.facts(queue=[{"arrived": 900_000, "reason": "connect to mx: timed out"}])),
@@ -443,7 +460,7 @@ WELL: Final[dict[str, Found]] = {
     "a mail": trip(),
     "a mail with a list's signature too": trip(verified=("list.example", "example.com")),
     "SSH": lambda: host.ssh(seen.facts(), "root@203.0.113.13"),
-    "services": lambda: host.services(seen.facts()),
+    "services": services(),
     "mail that waits for minutes": lambda: host.queue(seen.facts(queue=[{"arrived": 999_000, "reason": "greylisted"}])),
     "a machine": machine(seen.facts()),
     "port 25 once is enough": greeted("", "220 mx.example.net ESMTP"),
@@ -484,7 +501,7 @@ UNKNOWN: Final[dict[str, tuple[Found, str]]] = {
         lambda: doors.mta_sts("example.com", "mail.example.com", seen.answer(), "", "", wanted=""),
         "no MTA-STS",
     ),
-    "no helper on the host": (lambda: host.services(seen.facts(status=None)), "mailhostctl is not there"),
+    "no helper on the host": (lambda: host.services(seen.facts(drift=None), Deployed()), "mailhostctl is not there"),
     "no certificate file": (lambda: doors.on_disk([seen.door()], ""), "no certificate file"),
     "silent name servers": (
         lambda: names.record(seen.MX, [Server(zone="example.com", name="ns1", address="x", error="does not answer")]),
@@ -514,7 +531,7 @@ def test_a_bad_signature_fails_twice() -> None:
 def test_without_ssh_what_only_the_host_knows_is_skipped() -> None:
     silent = Facts(error="timeout", cause="unreachable")
     findings = [
-        *host.services(silent),
+        *host.services(silent, Deployed()),
         host.queue(silent),
         *host.machine(silent, os="debian13", needed_memory=0),
         *host.port25(silent, ["example.net"]),

@@ -1,9 +1,7 @@
 """The script that runs on the host, here: what it prints is what the judges read."""
 
-import fnmatch
 import hashlib
 import json
-import re
 import socket
 import ssl
 import subprocess
@@ -19,7 +17,6 @@ from doctor import checks
 from doctor.finding import State
 from doctor.judge import host as judge_host
 from doctor.observe import host, web
-from mailhostctl.services import SERVICES
 from model import cloudflare
 from tests.doctor import seen
 
@@ -37,7 +34,7 @@ def run(**changes: object) -> host.Facts:
         check=False,
         timeout=60,
     )
-    return host.facts(done.returncode, done.stdout, done.stderr, started)
+    return host.facts(host.Done(status=done.returncode, out=done.stdout, said=done.stderr, started=started))
 
 
 def test_the_script_answers_on_any_machine() -> None:
@@ -88,7 +85,7 @@ def test_a_mail_server_that_cannot_be_reached_is_an_answer() -> None:
     ],
 )
 def test_what_comes_instead_of_facts_has_a_cause(status: int, out: str, said: str, cause: str) -> None:
-    facts = host.facts(status, out, said, 0)
+    facts = host.facts(host.Done(status=status, out=out, said=said, started=0))
     assert facts.cause == cause
     assert facts.error
 
@@ -127,12 +124,3 @@ def test_an_api_that_refuses_or_is_silent_is_named_within_seconds(backlog: int |
 def test_without_a_token_cloudflare_is_not_asked() -> None:
     zone = web.zone("example.com", None, api=cloudflare.Access(url="https://api.invalid", token=None), timeout=1)
     assert "apiToken" in zone.error
-
-
-@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service.unit])
-def test_the_journal_that_explains_a_service_is_that_of_its_unit(name: str) -> None:
-    facts = seen.facts(status=f"{name}: generation 4, files intact, not active")
-    (finding,) = judge_host.services(facts)
-    units = re.findall(r"-u (\S+)", finding.fix)
-    stem = SERVICES[name].unit.rpartition(".")[0]
-    assert any(fnmatch.fnmatch(stem, unit.strip("'`")) for unit in units), finding.fix

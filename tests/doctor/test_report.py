@@ -38,7 +38,9 @@ def test_what_is_well_takes_one_row_per_check() -> None:
 
 def test_each_problem_has_cause_and_fix_below_the_table() -> None:
     lines = " ".join(shown(GOOD, WARNS, FAILS).split())
-    assert "failed: smtp.banner, 25 smtp: The greeting should name mail.example.com. Apply Postfix again" in lines
+    assert (
+        "failed: smtp.banner, 25 smtp: The greeting should name mail.example.com. Put Postfix in place again" in lines
+    )
     assert "warning: dns.ttl, example.com MX: The settings say 300 s. Run `pulumi up`" in lines
     assert "1 failed, 1 warning, 1 ok" in lines
 

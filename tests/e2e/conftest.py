@@ -32,6 +32,7 @@ LIVES: Final = (
         "test_changes",
         "test_reverts",
         "test_power",
+        "test_drift",
     ),
     (
         "test_client_setup",

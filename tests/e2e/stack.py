@@ -15,7 +15,16 @@ import yaml
 from argon2 import PasswordHasher
 
 from lab import environment, keys
-from lab.addresses import ACME_DIRECTORY, CAA_ISSUER, CLOUDFLARE_TOKEN, CLOUDFLARE_URL, GATEWAY6, OUTSIDE, Machine
+from lab.addresses import (
+    ACME_DIRECTORY,
+    CAA_ISSUER,
+    CLOUDFLARE_TOKEN,
+    CLOUDFLARE_URL,
+    GATEWAY4,
+    GATEWAY6,
+    OUTSIDE,
+    Machine,
+)
 from lab.clients import wait_for
 from lab.demo import PASSWORDS
 
@@ -189,6 +198,11 @@ class Stack:
     def rotate(self, *options: str) -> Run:
         """Run what `make rotate` runs, on this stack."""
         return self._run([sys.executable, "-m", "rotation", "--stack", self.name, *options], "")
+
+    def drift(self, *options: str) -> Run:
+        """Run what `make drift` runs, on this stack, with room for long lines."""
+        command = [sys.executable, "-m", "drift", "--stack", self.name, "--cwd", str(self.folder), *options]
+        return self._run(command, "", PYTHONPATH=str(ROOT), NO_PROXY=GATEWAY4, COLUMNS="1000")
 
     def pulumi(self, *arguments: str, stack: bool = False, stdin: str = "", **variables: str) -> Run:
         """Run the pulumi command without a terminal."""

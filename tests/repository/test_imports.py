@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 CLONE = Path(__file__).parent.parent.parent
-PACKAGES = ("accounts", "components", "doctor", "host/mailhostctl", "lab", "model", "reports", "rotation", "toolchain")
+PACKAGES = (
+    "accounts",
+    "components",
+    "doctor",
+    "drift",
+    "host/mailhostctl",
+    "lab",
+    "model",
+    "reports",
+    "rotation",
+    "toolchain",
+)
 
 
 def _imported(file: Path) -> set[str]:
@@ -60,6 +71,7 @@ def test_the_toolchain_needs_the_standard_library_only() -> None:
         ("components/dns.py", "import lab", "nothing but the lab"),
         ("accounts/store.py", "import components", "the commands for accounts"),
         ("components/dns.py", "import accounts", "the program is complete"),
+        ("drift/zone.py", "import components", "the drift command"),
         ("toolchain/venv.py", "import lab", "nothing but the lab"),
         ("host/mailhostctl/paths.py", "import lab", "what runs on the mail host"),
         ("components/dns.py", "import pulumi_cloudflare", "importing the providers' packages costs"),
