@@ -54,7 +54,7 @@ class Transaction:
         with durable.locked(self.state.lock):
             unsettled = self._recover()
             self._require(manifest)
-            if self._applied().text == manifest.text:
+            if self._applied().text == manifest.text and self._undamaged():
                 self._again(unsettled=unsettled)
             else:
                 self._change(manifest, contents, unsettled=unsettled)
@@ -113,6 +113,14 @@ class Transaction:
         """Whether every live file is exactly what the current generation says."""
         tree = self._tree(generations.current(self.state), self._applied().files)
         return all(generations.is_live(self.root, path, want) for path, want in tree.items())
+
+    def _undamaged(self) -> bool:
+        """Whether the current generation could be put in place again."""
+        try:
+            generations.contents(self.state, generations.current(self.state), self._applied())
+        except MailhostError:
+            return False
+        return True
 
     def _applied(self) -> Manifest:
         return generations.load(self.state, generations.current(self.state))

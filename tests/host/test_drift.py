@@ -186,11 +186,14 @@ def test_an_interrupted_change_is_undone_by_reapply(applied: Host, capsys: Capsy
     assert drift(applied, capsys, stack(applied)) == []
 
 
-def test_a_damaged_copy_of_a_generation_is_named(applied: Host, capsys: Capsys) -> None:
+def test_a_damaged_copy_of_a_generation_is_named_and_the_stack_makes_another(applied: Host, capsys: Capsys) -> None:
     (applied.state("postfix", "generations/1/files") / MAIN[1:]).write_text("rotten")
     (finding,) = drift(applied, capsys, stack(applied))
     assert finding["what"] == MAIN
     assert f"its copy of {MAIN} is damaged" in finding["found"]
+    assert finding["mend"] == "apply"
+    assert applied.apply("postfix", POSTFIX) == 0
+    assert drift(applied, capsys, stack(applied)) == []
 
 
 def test_packages_that_are_missing_or_half_installed_are_named(applied: Host, capsys: Capsys) -> None:
