@@ -97,11 +97,12 @@ def _compare(name: str, folder: Path) -> tuple[Stack, list[Difference]]:
     )
     compared = answers["host"]
     differences = [*compared.differences] if isinstance(compared, Compared) else [_silent("host", compared)]
+    own = name.rpartition("/")[2]  # An organisation before the stack's name is in no comment.
     for zone_id, zone_name in zones.items():
         found = answers[zone_id]
         if isinstance(found, list):
             wanted = [record for record in stack.published if record.zone_id == zone_id]
-            differences += zone.compare(zone_name, wanted, found, zone.comment(stack))
+            differences += zone.compare(zone_name, wanted, found, own)
         else:
             differences.append(_silent(zone_name, found))
     return stack, differences

@@ -27,8 +27,8 @@ def ids(stack: Stack, work: Work, *, timeout: float) -> dict[str, str]:
     return found | {zone.id: name for name, zone in looked_up.items() if isinstance(zone, web.Zone) and zone.id}
 
 
-def compare(zone: str, wanted: Sequence[Published], found: Sequence[Published], comment: str) -> Iterator[Difference]:
-    """Compare the records of one zone; `comment` is what this stack's carry. A name has no case, a key has."""
+def compare(zone: str, wanted: Sequence[Published], found: Sequence[Published], stack: str) -> Iterator[Difference]:
+    """Compare the records of one zone. A name has no case, a key has."""
     there = {record.id: record for record in found}
     for record in wanted:
         what = f"{record.name} {record.type}"
@@ -45,19 +45,16 @@ def compare(zone: str, wanted: Sequence[Published], found: Sequence[Published], 
                 "; ".join(f"{key} {_shown(side[key])}" for key in changed) for side in (ours, theirs)
             )
             yield Difference(where=zone, what=what, wanted=wanted_text, found=found_text, mend="record", urn=record.urn)
-    yield from _strays(zone, wanted, there, comment)
+    yield from _strays(zone, wanted, there, stack)
 
 
-def _strays(
-    zone: str, wanted: Sequence[Published], there: Mapping[str, Published], comment: str
-) -> Iterator[Difference]:
+def _strays(zone: str, wanted: Sequence[Published], there: Mapping[str, Published], stack: str) -> Iterator[Difference]:
     """Find records that carry the stack's comment and that it does not know."""
     known = {record.id for record in wanted}
     # Where the stack's own record is there too, the other one is only in its way. A state that was lost knows none.
     answered = {(record.name, record.type) for record in wanted if record.id in there}
     for record in there.values():
-        ours = record.comment == comment or record.comment.startswith(f"{comment} ")
-        if ours and record.id not in known:
+        if record.id not in known and foreign.ours(record.comment, stack):
             yield Difference(
                 where=zone,
                 what=f"{record.name} {record.type}",
@@ -66,11 +63,6 @@ def _strays(
                 mend="orphan" if (record.name, record.type) in answered else "stranded",
                 id=f"zones/{record.zone_id}/dns_records/{record.id}",
             )
-
-
-def comment(stack: Stack) -> str:
-    """Return what the stack's records carry. An organisation before the stack's name is not part of it."""
-    return foreign.comment(stack.name.rpartition("/")[2])
 
 
 def _fields(record: Published) -> dict[str, str]:

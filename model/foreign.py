@@ -256,3 +256,9 @@ def _advice(found: Conflict, host: Host, offered: set[str]) -> str:
     if wanted.type == "CAA":
         ways.append("do without ours: pulumi config set --path caa.enabled false")
     return ", or ".join([*ways, "delete it at Cloudflare"])
+
+
+def ours(comment: str, stack: str) -> bool:
+    """Return whether a record's comment says that this stack made it."""
+    mark = f"mailhost {stack}"[:_LONGEST_COMMENT]
+    return comment == mark or comment.startswith(f"{mark} ")
