@@ -17,7 +17,9 @@ _LONGEST: Final = 60
 def ids(stack: Stack, work: Work, *, timeout: float) -> dict[str, str]:
     """Return the name of each zone by its id: of the records in the state, of the settings, else looked up."""
     known = zone_names(stack.settings)
-    found = {record.zone_id: zone_of(record.name, known) for record in stack.published}
+    # Of a domain that the settings no longer have, the shortest name is the best one there is.
+    longest_first = sorted(stack.published, key=lambda record: -len(record.name))
+    found = {record.zone_id: zone_of(record.name, known) for record in longest_first}
     configured = {domain.name: domain.zone_id for domain in stack.settings.zones if domain.zone_id}
     found |= {zone_id: name for name, zone_id in configured.items()}
     unknown = [name for name in known if name not in found.values()]

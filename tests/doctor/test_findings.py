@@ -501,6 +501,10 @@ UNKNOWN: Final[dict[str, tuple[Found, str]]] = {
         lambda: doors.mta_sts("example.com", "mail.example.com", seen.answer(), "", "", wanted=""),
         "no MTA-STS",
     ),
+    "another helper on the host": (
+        lambda: host.services(seen.facts(drift={"services": {}, "findings": [{"mend": "?"}]}), Deployed()),
+        "another version",
+    ),
     "no helper on the host": (lambda: host.services(seen.facts(drift=None), Deployed()), "mailhostctl is not there"),
     "no certificate file": (lambda: doors.on_disk([seen.door()], ""), "no certificate file"),
     "silent name servers": (
