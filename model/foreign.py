@@ -260,5 +260,4 @@ def _advice(found: Conflict, host: Host, offered: set[str]) -> str:
 
 def ours(comment: str, stack: str) -> bool:
     """Return whether a record's comment says that this stack made it."""
-    mark = f"mailhost {stack}"[:_LONGEST_COMMENT]
-    return comment == mark or comment.startswith(f"{mark} ")
+    return comment == _unnamed(stack) or comment.startswith(f"{_mark(stack)} ")

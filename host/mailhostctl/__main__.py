@@ -142,13 +142,13 @@ def _rollback(root: Root, arguments: argparse.Namespace) -> None:
 
 
 def _reapply(root: Root, arguments: argparse.Namespace) -> None:
-    print(_transaction(root, arguments).reapply())
+    tell(str(_transaction(root, arguments).reapply()))
 
 
 def _drift(root: Root, _arguments: argparse.Namespace) -> None:
     from mailhostctl import drift
 
-    print(drift.report(root, sys.stdin.read()))
+    tell(drift.report(root, read_text()))
 
 
 def _remove(root: Root, arguments: argparse.Namespace) -> None:

@@ -43,7 +43,7 @@ def report(root: Root, text: str) -> str:
     known = [*SERVICES, *sorted(services.keys() - SERVICES.keys())]
     # Most of the time goes into waiting for other programs.
     with ThreadPoolExecutor() as pool:
-        installed = pool.submit(lambda: list(_packages(names)))
+        installed = pool.submit(lambda: list(_packages(root, names)))
         compared = pool.map(lambda name: list(_service(root, name, services.get(name, ""))), known)
         findings = [*(finding for found in compared for finding in found), *installed.result()]
     applied = {name: generations.current(root.service(name)) for name in SERVICES}
@@ -51,7 +51,8 @@ def report(root: Root, text: str) -> str:
         {
             "services": {name: number for name, number in applied.items() if number},
             "findings": [asdict(finding) for finding in findings],
-        }
+        },
+        indent=1,  # a line that is too long would be cut
     )
 
 
@@ -112,6 +113,6 @@ def _finding(name: str, found: Difference) -> Finding:
     )
 
 
-def _packages(names: Sequence[str]) -> Iterator[Finding]:
+def _packages(root: Root, names: Sequence[str]) -> Iterator[Finding]:
     for what, found in packages.faults(root, list(names)):
         yield Finding(service="packages", what=what, wanted="installed", found=found, mend="apply")

@@ -28,7 +28,7 @@ esac
 case "$name $1" in
 "systemctl is-active") for unit; do :; done; [ -f "$FAKE/active/$unit" ]; exit ;;
 "systemctl is-enabled") for unit; do :; done; [ -f "$FAKE/enabled/$unit" ]; exit ;;
-"systemctl enable") for unit; do :; done; : > "$FAKE/enabled/$unit" ;;
+"systemctl enable") shift; for unit; do case $unit in --*) ;; *) : > "$FAKE/enabled/$unit" ;; esac; done ;;
 "systemctl start") [ "$2" = --no-block ] || : > "$FAKE/active/$2" ;;
 "systemctl disable") for unit; do :; done; rm -f "$FAKE/enabled/$unit" "$FAKE/active/$unit" ;;
 "systemctl reset-failed") rm -f "$FAKE/limit" ;;
@@ -59,19 +59,10 @@ esac
 exit 0
 """
 COMMANDS = (
-    *(
-        "apt-cache",
-        "apt-get",
-        "certbot",
-        "debconf-set-selections",
-        "doveconf",
-        "dpkg",
-        "dpkg-query",
-        "iptables",
-        "ip6tables",
-    ),
-    *("iptables-restore", "ip6tables-restore", "journalctl", "opendkim", "openssl", "postconf"),
-    *("postfix", "postmap", "sievec", "systemctl", "systemd-run", "systemd-sysusers"),
+    *("apt-cache", "apt-get", "certbot", "debconf-set-selections", "doveconf", "dpkg", "dpkg-query"),
+    *("iptables", "ip6tables", "iptables-restore", "ip6tables-restore", "journalctl", "opendkim", "openssl"),
+    *("postconf", "systemctl", "systemd-run"),
+    *("postfix", "postmap", "sievec", "systemd-sysusers"),
     *("systemd-tmpfiles", "ufw", "unshare"),
     *("doveadm", "logger", "nginx", "postcat", "postqueue", "postsuper", "ss", "fail2ban-client", "fail2ban-regex"),
     *("logrotate", "pflogsumm", "rsyslogd", "sendmail", "systemd-analyze"),

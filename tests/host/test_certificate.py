@@ -339,4 +339,4 @@ def test_two_commands_about_certificates_do_not_meet(
     with durable.locked(host.state("certificates.lock")):
         for call in (CALL, ("retire-certificates", "--webroot", WEBROOT)):
             assert host.run(*call) == 1
-            assert "another mailhostctl has held it" in capsys.readouterr().err
+            assert "; waited 0 s for it" in capsys.readouterr().err
