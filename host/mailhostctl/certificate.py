@@ -28,8 +28,6 @@ PORT = 80
 _ISSUED = f"{STATE}/web-certificates"
 """First names of the certificates last asked for with `certificates`, one a line."""
 _CERTBOT_LOCK = "/etc/letsencrypt/.certbot.lock"
-_PATIENCE = 300.0
-"""Seconds to wait for another command about certificates, or for a certbot that somebody else has started."""
 _HOOK = "/etc/letsencrypt/renewal-hooks/deploy/mailhost"
 _ASKED = f"{STATE}/certificate-asked"
 """Name of the certificate that certbot is asked for: while the file is there, the daemons may not know the new one."""
@@ -56,7 +54,7 @@ class Issuer:
 @contextlib.contextmanager
 def locked(root: Root) -> Iterator[None]:
     """One of the commands that change certificates at a time: that of an `up` which was killed may still be at work."""
-    with durable.locked(root.live(f"{STATE}/certificates.lock"), patience=_PATIENCE):
+    with durable.locked(root.live(f"{STATE}/certificates.lock")):
         yield
 
 
@@ -70,10 +68,10 @@ def certbot_idle(root: Root) -> Iterator[None]:
     if not place.parent.is_dir():  # it has never run
         yield
         return
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + durable.PATIENCE
     while (fd := _certbot_lock(place)) is None:
         if time.monotonic() > deadline:
-            raise MailhostError(f"{place}: another certbot has run for {_PATIENCE:.0f} s; run pulumi up again")
+            raise MailhostError(f"{place}: another certbot has run for {durable.PATIENCE:.0f} s; run pulumi up again")
         time.sleep(0.2)
     try:
         yield

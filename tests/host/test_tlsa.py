@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mailhostctl import certificate as certificates
-from mailhostctl import dns, resolver, tlsa
+from mailhostctl import dns, durable, resolver, tlsa
 from mailhostctl.system import MailhostError
 from tests.host import crashes
 from tests.host.scratch import Host
@@ -474,7 +473,7 @@ def test_an_exchange_waits_for_a_renewal_under_way(
         assert renewal.stdin is not None
         assert renewal.stdout is not None
         renewal.stdout.readline()
-        monkeypatch.setattr(certificates, "_PATIENCE", 0.1)
+        monkeypatch.setattr(durable, "PATIENCE", 0.1)
         assert use(host, 2) == 1
         assert "another certbot has run" in capsys.readouterr().err
         renewal.stdin.close()
