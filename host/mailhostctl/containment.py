@@ -1,7 +1,7 @@
 """What follows from a new users file: a mailbox that was disabled or removed loses its sessions and its queued mail.
 
 Nothing here fails an apply: with the former users file back in place a stolen account would be open again. What could
-not be done is said, with the command that does it.
+not be done is said, with the command that does it, and noted: `mailhostctl drift` names it, `reapply` tries again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -54,73 +54,85 @@ def users(text: str) -> dict[str, User]:
     return found
 
 
-def follow(before: str, after: str) -> None:
-    """Does what the change from one users file to the next asks for, on daemons that run."""
+def follow(before: str, after: str, unfinished: Collection[str] = ()) -> list[str]:
+    """Does what the change from one users file to the next asks for, on daemons that run.
+
+    `unfinished`: mailboxes of which an earlier change may have left something. Returns those of this one.
+    """
     old, new = users(before), users(after)
-    if not old or old == new:
-        return
+    changed = bool(old) and old != new
+    enabled = {address for address, user in new.items() if user.enabled}
+    closed = {address for address, user in old.items() if user.enabled} if changed else set()
+    shut = sorted((closed | set(unfinished)) - enabled)
+    if not changed and not shut:
+        return []
+    failures: list[str] = []
     dovecot = is_active("dovecot.service")
     if dovecot:
-        _forget_passwords()
-    shut = sorted(
-        address for address, user in old.items() if user.enabled and not (address in new and new[address].enabled)
-    )
+        failures += _forget_passwords()
     if shut:
-        _contain(shut, sessions=_kick(shut) if dovecot else 0)
-    if dovecot:
+        failures += _contain(shut, dovecot=dovecot)
+    for failure in failures:
+        say(f"accounts: {failure}")
+    if dovecot and changed:
         limited = (address for address, user in new.items() if user.fields and user.fields != _fields(old, address))
         _warn_of_full(list(islice(limited, _MOST_QUOTAS)))
+    return shut if failures else []
 
 
 def _fields(known: Mapping[str, User], address: str) -> str:
     return known[address].fields if address in known else ""
 
 
-def _forget_passwords() -> None:
-    """Dovecot may still know that the former password was right (auth_cache_size)."""
+def _forget_passwords() -> Iterator[str]:
+    """Dovecot may still know that the former password was right (auth_cache_size); yields what fails."""
     done = run(["doveadm", "auth", "cache", "flush"], timeout=20)
     if done.code != 0:
-        say(f"accounts: doveadm auth cache flush: {done.said}")
+        yield f"doveadm auth cache flush: {done.said}"
 
 
-def _contain(shut: Sequence[str], *, sessions: int) -> None:
-    _drop_submissions()
-    deleted = _delete_queued(frozenset(shut))
+def _contain(shut: Sequence[str], *, dovecot: bool) -> list[str]:
+    """Ends the sessions, deletes the queued mail, and says so; returns what failed."""
+    failures: list[str] = []
+    sessions = _kick(shut, failures) if dovecot else 0
+    _drop_submissions(failures)
+    deleted = _delete_queued(frozenset(shut), failures)
     text = (
         f"accounts: no more logins for {_listed(shut)}; "
         f"mailboxes whose sessions were ended: {sessions}; queued mails deleted: {deleted}"
     )
     say(text)
     run(["logger", "-t", "mailhostctl", "-p", "auth.notice", text], timeout=10)
+    return failures
 
 
-def _kick(shut: Sequence[str]) -> int:
+def _kick(shut: Sequence[str], failures: list[str]) -> int:
     """Ends the mail clients' sessions; returns how many of the mailboxes had some."""
     # One look at all sessions, so that a removed domain with thousands of mailboxes takes no longer than one mailbox.
     who = run(["doveadm", "-f", "tab", "who"], timeout=30)
     if who.code != 0:
-        say(f"accounts: doveadm who: {who.said}; end the sessions with: doveadm kick ADDRESS")
+        failures.append(f"doveadm who: {who.said}; end the sessions with: doveadm kick ADDRESS")
         return 0
     present = {line.split("\t")[0].lower() for line in who.out.splitlines()[1:]}
     kicked = [address for address in shut if address in present]
     for address in kicked:
         done = run(["doveadm", "kick", address], timeout=30)
         if done.code != 0:
-            say(f"accounts: doveadm kick {address}: {done.said}; repeat it")
+            failures.append(f"doveadm kick {address}: {done.said}; repeat it")
     return len(kicked)
 
 
-def _drop_submissions() -> None:
+def _drop_submissions(failures: list[str]) -> None:
     """Cuts every connection to the submission ports (ss(8), -K): smtpd does not ask again who a session is.
 
     Whose session it is, only smtpd knows. The other clients connect again by themselves.
     """
     done = run(["ss", "-HKnt", "state", "established", _SUBMISSION_PORTS], timeout=20)
     if done.code != 0:
-        say(f"accounts: ss -K: {done.said}; end open submissions with: systemctl restart postfix")
+        failures.append(f"ss -K: {done.said}; end open submissions with: systemctl restart postfix")
 
 
-def _delete_queued(shut: frozenset[str]) -> int:
+def _delete_queued(shut: frozenset[str], failures: list[str]) -> int:
     """Deletes from Postfix's queue what the mailboxes have sent; returns how many mails."""
     deadline = time.monotonic() + _QUEUE_SECONDS
     deleted: set[str] = set()
@@ -129,7 +141,7 @@ def _delete_queued(shut: frozenset[str]) -> int:
         if listed.code == 127:  # noqa: PLR2004 -- not found: Postfix is not installed yet
             return 0
         if listed.code != 0:
-            say(f"accounts: postqueue -j: {listed.said}; see: postqueue -p, postsuper -d ID")
+            failures.append(f"postqueue -j: {listed.said}; see: postqueue -p, postsuper -d ID")
             break
         senders = _senders(listed.out)
         doomed = {number for number, sender in _logins(senders, deadline) if sender in shut} - deleted
@@ -137,11 +149,11 @@ def _delete_queued(shut: frozenset[str]) -> int:
             return len(deleted)
         done = run(["postsuper", "-d", "-"], stdin="".join(f"{number}\n" for number in sorted(doomed)).encode())
         if done.code != 0:
-            say(f"accounts: postsuper -d: {done.said}; see: postqueue -p, postsuper -d ID")
+            failures.append(f"postsuper -d: {done.said}; see: postqueue -p, postsuper -d ID")
             break
         deleted |= doomed
         if time.monotonic() > deadline:
-            say("accounts: the queue is too long to look at all of it; see: postqueue -p, postsuper -d ID")
+            failures.append("the queue is too long to look at all of it; see: postqueue -p, postsuper -d ID")
             break
     return len(deleted)
 

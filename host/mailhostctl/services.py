@@ -108,7 +108,24 @@ class Accounts(Service):
 
     def activate(self, before: str) -> None:
         """Ends sessions and deletes queued mail of mailboxes that are shut now."""
-        containment.follow(before, self.fingerprint())
+        unfinished = containment.follow(before, self.fingerprint(), self._unfinished())
+        if unfinished:
+            durable.write(self._note(), "".join(f"{address}\n" for address in unfinished).encode())
+        else:
+            durable.remove(self._note())
+
+    def differences(self) -> Iterator[Difference]:
+        """Adds what a mailbox that was shut may still have."""
+        yield from super().differences()
+        for address in self._unfinished():
+            yield Difference(what=address, wanted="no session, no queued mail", found="not all of it could be ended")
+
+    def _unfinished(self) -> list[str]:
+        return (durable.read(self._note()) or b"").decode().split()
+
+    def _note(self) -> Path:
+        """Addresses, one a line."""
+        return self.root.service(self.name).folder / "unfinished"
 
 
 class Daemon(Service):

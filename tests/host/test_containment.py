@@ -106,6 +106,39 @@ def test_what_fails_is_said_and_the_mailbox_stays_shut(running: Host, capsys: Ca
     assert f"bob@example.org:{SHUT}" in str(running.live(USERS))
 
 
+def shown(host: Host, capsys: Capsys) -> list[str]:
+    """What `mailhostctl drift` names, beside that the stack is not known here."""
+    capsys.readouterr()
+    assert host.run("drift", stdin='{"services": {}, "packages": []}') == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    return [finding["what"] for finding in findings if finding["mend"] == "reapply"]
+
+
+@pytest.mark.parametrize("command", ["doveadm", "postqueue", "postsuper", "ss"])
+def test_what_a_shut_mailbox_may_still_have_is_shown_until_it_is_done(
+    running: Host, capsys: Capsys, command: str
+) -> None:
+    good = (running.fake / "bin" / command).read_text().removeprefix("#!/bin/sh\n")
+    running.play(command, "echo 'out of order' >&2; exit 1")
+    assert running.apply("accounts", users(alice=HASH, bob=SHUT)) == 0
+    assert shown(running, capsys) == ["bob@example.org"]
+    assert running.run("reapply", "accounts") == 0
+    assert shown(running, capsys) == ["bob@example.org"]
+    running.play(command, good)
+    running.calls()
+    assert running.run("reapply", "accounts") == 0
+    assert shown(running, capsys) == []
+    assert "doveadm kick bob@example.org" in running.calls()
+
+
+def test_a_mailbox_that_is_open_again_has_nothing_to_end(running: Host, capsys: Capsys) -> None:
+    running.play("ss", "exit 1")
+    running.apply("accounts", users(alice=HASH, bob=SHUT))
+    assert shown(running, capsys) == ["bob@example.org"]
+    assert running.apply("accounts", users(alice=HASH, bob=HASH)) == 0
+    assert shown(running, capsys) == []
+
+
 def test_a_mailbox_that_holds_more_than_its_new_quota_is_named(running: Host, capsys: Capsys) -> None:
     answer = (
         r"Quota name\tType\tValue\tLimit\tPercent\nUser quota\tSTORAGE\t20480\t%s\t1\nUser quota\tMESSAGE\t9\t-\t0\n"
