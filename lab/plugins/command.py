@@ -1,4 +1,4 @@
-"""Offline stand-in for the resource plugin `command` 1.2.1: remote.Command and remote.CopyToRemote.
+"""Offline stand-in for the resource plugin `command` 1.2.1: remote.Command.
 
 Semantics: pulumi-command v1.2.1, provider/pkg/provider/remote. Where that hangs (`_LONGEST_LINE`), this one fails.
 """
@@ -7,13 +7,11 @@ import asyncio
 import json
 import signal
 from collections.abc import Collection, Mapping
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from lab.plugins.schema import Field, Problem
 from lab.plugins.serve import Call, Failure, Provider, Resource, unique_id
 from lab.plugins.ssh import CONNECTION, connect, connection_problems
-from lab.plugins.values import Unknown
 
 if TYPE_CHECKING:
     import asyncssh
@@ -49,7 +47,7 @@ class Command(Resource):
         return connection_problems(inputs["connection"])
 
     async def create(self, call: Call, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Run or copy on the new resource's host."""
+        """Run `create` on the new resource's host."""
         outputs = {"stdout": "", "stderr": ""}
         if "create" in inputs:
             outputs = await _run(call, inputs["create"], inputs, {})
@@ -58,7 +56,7 @@ class Command(Resource):
     async def update(
         self, call: Call, resource_id: str, state: dict[str, Any], inputs: dict[str, Any]
     ) -> dict[str, Any]:
-        """Run or copy again where the inputs ask for it."""
+        """Run `update`, or `create` where there is none."""
         del resource_id
         command = inputs.get("update", inputs.get("create"))
         if command is None:
@@ -72,45 +70,6 @@ class Command(Resource):
             await _run(call, state["delete"], state, state)
 
 
-class CopyToRemote(Resource):
-    """Copies a file, text or folder to a host over SFTP; never removes anything there."""
-
-    token = "command:remote:CopyToRemote"  # noqa: S105
-    inputs: ClassVar[Mapping[str, Field]] = {
-        "connection": CONNECTION,
-        "source": Field(type="asset", required=True),
-        "remotePath": Field(required=True),
-        "triggers": _TRIGGERS,
-    }
-    compares_secrecy = True
-
-    def check(self, inputs: Mapping[str, Any]) -> list[Problem]:
-        """Refuse what cannot work on any host."""
-        found = connection_problems(inputs["connection"])
-        source = inputs["source"]
-        if isinstance(source, Unknown):
-            found.append(Problem(path="asset", reason="either asset or archive must be set"))
-        elif source.archive and source.path is None:
-            found.append(Problem(path="archive", reason="archive must be a path to a file or directory"))
-        elif source.path is None and source.text is None:
-            found.append(Problem(path="asset", reason="asset must be a path-based file asset or a text asset"))
-        return found
-
-    async def create(self, call: Call, inputs: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """Run or copy on the new resource's host."""
-        await _copy(call, inputs)
-        return unique_id(""), {}
-
-    async def update(
-        self, call: Call, resource_id: str, state: dict[str, Any], inputs: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Run or copy again where the inputs ask for it."""
-        del resource_id
-        if (inputs["source"], inputs["remotePath"]) != (state.get("source"), state.get("remotePath")):
-            await _copy(call, inputs)
-        return {}
-
-
 class CommandProvider(Provider):
     """The package `command`."""
 
@@ -120,7 +79,7 @@ class CommandProvider(Provider):
 
     def __init__(self) -> None:
         super().__init__()
-        self.resources = {resource.token: resource for resource in (Command(), CopyToRemote())}
+        self.resources = {resource.token: resource for resource in (Command(),)}
 
 
 async def _run(call: Call, command: str, inputs: Mapping[str, Any], previous: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,45 +247,3 @@ async def _accepted(client: "asyncssh.SSHClientConnection", name: str, value: st
 
 def _quoted(word: str) -> str:
     return "'" + word.replace("'", "'\\''") + "'"
-
-
-async def _copy(call: Call, inputs: Mapping[str, Any]) -> None:
-    import asyncssh  # noqa: PLC0415
-
-    source, target = inputs["source"], PurePosixPath(inputs["remotePath"])
-    async with await connect(inputs["connection"], call) as client:
-        try:
-            async with client.start_sftp_client() as sftp:
-                await sftp.makedirs(target.parent, exist_ok=True)
-                if source.path is None:
-                    if await sftp.isdir(target):
-                        raise Failure(
-                            f"remote path {target} is a directory; for a text asset, remotePath must be a file path"
-                        )
-                    await _write(sftp, source.text.encode(), target)
-                else:
-                    await _copy_path(sftp, source.path, target)
-        except (asyncssh.Error, OSError) as error:
-            raise Failure(f"failed to copy to remote path {target}: {error}") from None
-
-
-async def _copy_path(sftp: "asyncssh.SFTPClient", path: str, target: PurePosixPath) -> None:
-    """Copy like `cp -r`: into a folder that exists; "dir/" means its contents, "dir" the folder itself."""
-    source = Path(path)
-    if not source.is_dir():
-        await _write(sftp, source.read_bytes(), target / source.name if await sftp.isdir(target) else target)
-        return
-    root = target if path.endswith("/") else target / source.name
-    for item in [source, *sorted(source.rglob("*"))]:
-        remote = root / item.relative_to(source)
-        if item.is_dir():
-            if await sftp.exists(remote) and not await sftp.isdir(remote):
-                raise Failure(f"remote path {remote} exists but is not a directory")
-            await sftp.makedirs(remote, exist_ok=True)
-        else:
-            await _write(sftp, item.read_bytes(), remote)
-
-
-async def _write(sftp: "asyncssh.SFTPClient", content: bytes, target: PurePosixPath) -> None:
-    async with sftp.open(target, "wb") as file:
-        await file.write(content)

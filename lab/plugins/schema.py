@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from lab.plugins.values import Asset, Secret, Unknown, plain
+from lab.plugins.values import Secret, Unknown, plain
 
-Type = Literal["string", "number", "integer", "boolean", "any", "asset", "list", "map", "object"]
+Type = Literal["string", "number", "integer", "boolean", "any", "list", "map", "object"]
 Change = Literal["add", "delete", "update"]
 
 
@@ -40,7 +40,6 @@ _PYTHON_TYPES: Final[Mapping[Type, tuple[type, ...]]] = {
     "number": (float, int),
     "integer": (float, int),
     "boolean": (bool,),
-    "asset": (Asset,),
     "list": (list,),
     "map": (dict,),
     "object": (dict,),

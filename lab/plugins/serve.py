@@ -1,8 +1,8 @@
 """A resource plugin of the Pulumi engine, as small as one can be: gRPC server, checks, diffs, plain error messages.
 
 It speaks the engine's published protocol (provider.proto) with the stubs of the `pulumi` package. The SDK's own
-`pulumi.provider.experimental` does the same in twice the start-up time, loses the hashes of assets and prints a
-traceback for each failure; every preview pays a plugin's start.
+`pulumi.provider.experimental` does the same in twice the start-up time, and prints a traceback for each failure; every
+preview pays a plugin's start.
 """
 
 import asyncio

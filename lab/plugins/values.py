@@ -1,7 +1,7 @@
 """Property values of the plugin protocol as plain Python values.
 
 Numbers, text, lists and mappings are themselves; what Python has no word for is `UNKNOWN` (a value a preview cannot
-know yet), `Secret` and `Asset`. Signatures: pulumi/pulumi, sdk/go/common/resource/properties.go.
+know yet) and `Secret`. Signatures: pulumi/pulumi, sdk/go/common/resource/properties.go.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,6 @@ from google.protobuf import struct_pb2
 
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the protocol's marker, no secret
-ASSET_SIGNATURE: Final = "c44067f5952c0a294b673a41bacd8c17"
-ARCHIVE_SIGNATURE: Final = "0def7320c3a5731c473e5ecbe6d01bc7"
 UNKNOWN_STRING: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 _UNKNOWNS: Final = frozenset(
     {
@@ -48,25 +46,8 @@ class Secret:
         return "Secret(…)"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asset:
-    """A file, text or archive; equal when the engine's hash of the content is, wherever it was read from."""
-
-    archive: bool
-    hash: str
-    path: str | None
-    text: str | None
-    raw: Mapping[str, Any]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Asset) and (self.archive, self.hash) == (other.archive, other.hash)
-
-    def __hash__(self) -> int:
-        return hash((self.archive, self.hash))
-
-
 def decode(value: struct_pb2.Value) -> Any:
-    """Turn a protocol value into Python; raises ValueError on a resource reference, which we never accept."""
+    """Turn a protocol value into Python; raises ValueError on an asset or a resource reference: we accept none."""
     match value.WhichOneof("kind"):
         case "string_value":
             return UNKNOWN if value.string_value in _UNKNOWNS else value.string_value
@@ -89,15 +70,6 @@ def _decode_struct(struct: struct_pb2.Struct) -> Any:
         return fields
     if signature == SECRET_SIGNATURE:
         return Secret(fields.get("value"))
-    if signature in {ASSET_SIGNATURE, ARCHIVE_SIGNATURE}:
-        return Asset(
-            archive=signature == ARCHIVE_SIGNATURE,
-            hash=str(fields.get("hash", "")),
-            path=fields.get("path"),
-            # The text of an empty text asset may be left out.
-            text=fields.get("text", None if {"path", "uri", "assets"} & fields.keys() else ""),
-            raw=fields,
-        )
     raise ValueError(f"values with signature {signature} are not accepted")
 
 
@@ -111,8 +83,6 @@ def encode(value: Any) -> struct_pb2.Value:  # noqa: PLR0911 - one case per kind
         case Secret(value=inner):
             fields = {SIGNATURE: struct_pb2.Value(string_value=SECRET_SIGNATURE), "value": encode(inner)}
             return struct_pb2.Value(struct_value=struct_pb2.Struct(fields=fields))
-        case Asset(raw=raw):
-            return encode(raw)
         case bool():
             return struct_pb2.Value(bool_value=value)
         case int() | float():
@@ -141,8 +111,6 @@ def plain(value: Any) -> Any:
     match value:
         case Secret(value=inner):
             return plain(inner)
-        case Asset():
-            return value
         case Mapping():
             return {key: plain(item) for key, item in value.items()}
         case list():
@@ -158,8 +126,6 @@ def has_unknown(value: Any) -> bool:
             return True
         case Secret(value=inner):
             return has_unknown(inner)
-        case Asset():
-            return False
         case Mapping():
             return any(has_unknown(item) for item in value.values())
         case list():

@@ -354,7 +354,6 @@ class SshServer:
             server_host_keys=[self.host_key],
             process_factory=execute,
             encoding=None,
-            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=os.fsencode(self.folder)),
             reuse_port=False,
         )
         self.port = server.get_port()

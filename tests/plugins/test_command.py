@@ -1,4 +1,4 @@
-"""remote.Command and remote.CopyToRemote, called like the engine calls them: what official and offline plugin share.
+"""remote.Command, called like the engine calls them: what official and offline plugin share.
 
 With `MAILHOST_PLUGINS` set, the official plugin of that PULUMI_HOME is under test.
 """
@@ -18,11 +18,10 @@ import asyncssh
 import pytest
 from google.protobuf import empty_pb2
 
-from lab.plugins.values import ASSET_SIGNATURE, SIGNATURE, UNKNOWN, Secret, plain
+from lab.plugins.values import UNKNOWN, Secret, plain
 from tests.plugins.conftest import PASSWORD, Engine, Plugin, PluginError, ResourceCalls, SshServer, eventually
 
 COMMAND = "command:remote:Command"
-COPY = "command:remote:CopyToRemote"
 
 
 @pytest.fixture
@@ -548,75 +547,3 @@ def test_refresh_keeps_what_is_known(command: ResourceCalls, ssh: SshServer) -> 
     inputs = {"connection": Secret(ssh.connection(port=1)), "create": "c"}
     state = {**inputs, "stdout": "out", "stderr": ""}
     assert command.read("id", state, inputs) == ("id", state, inputs)
-
-
-# CopyToRemote
-
-
-@pytest.fixture
-def copy(start: Callable[..., Plugin]) -> ResourceCalls:
-    return start("command").resource(COPY)
-
-
-def text(content: str) -> dict[str, Any]:
-    return {SIGNATURE: ASSET_SIGNATURE, "hash": f"hash of {content}", "text": content}
-
-
-def file(path: Path, content: str | None = None) -> dict[str, Any]:
-    return {SIGNATURE: ASSET_SIGNATURE, "hash": f"hash of {content}", "path": str(path)}
-
-
-def test_text_is_copied_with_its_parent_folders(copy: ResourceCalls, ssh: SshServer) -> None:
-    copy.create({"connection": ssh.connection(), "source": text("hello"), "remotePath": "/a/b/c"})
-    assert (ssh.folder / "a/b/c").read_text() == "hello"
-
-
-def test_file_is_copied_over_a_file_or_into_a_folder(
-    copy: ResourceCalls, ssh: SshServer, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    source = tmp_path_factory.mktemp("local") / "name"
-    source.write_text("content")
-    (ssh.folder / "into").mkdir()
-    (ssh.folder / "over").write_text("something longer than that")
-    for target in ("/into", "/over", "/new"):
-        copy.create({"connection": ssh.connection(), "source": file(source), "remotePath": target})
-    copied = [ssh.folder / path for path in ("into/name", "over", "new")]
-    assert [path.read_text() for path in copied] == ["content"] * 3
-
-
-@pytest.mark.parametrize(("slash", "where"), [("", "target/tree"), ("/", "target")])
-def test_folder_is_copied_like_cp(
-    copy: ResourceCalls, ssh: SshServer, tmp_path_factory: pytest.TempPathFactory, slash: str, where: str
-) -> None:
-    source = tmp_path_factory.mktemp("local") / "tree"
-    (source / "sub").mkdir(parents=True)
-    (source / "sub" / "leaf").write_text("leaf")
-    archive = {SIGNATURE: "0def7320c3a5731c473e5ecbe6d01bc7", "hash": "h", "path": f"{source}{slash}"}
-    copy.create({"connection": ssh.connection(), "source": archive, "remotePath": "/target"})
-    assert (ssh.folder / where / "sub" / "leaf").read_text() == "leaf"
-
-
-def test_text_onto_a_folder_is_an_error(copy: ResourceCalls, ssh: SshServer) -> None:
-    (ssh.folder / "folder").mkdir()
-    with pytest.raises(PluginError, match="/folder is a directory"):
-        copy.create({"connection": ssh.connection(), "source": text("x"), "remotePath": "/folder"})
-
-
-def test_unknown_source_is_refused_like_the_official_one_does(copy: ResourceCalls, ssh: SshServer) -> None:
-    inputs = {"connection": ssh.connection(), "source": UNKNOWN, "remotePath": "/x"}
-    assert copy.check(inputs)[1] == {"asset": "either asset or archive must be set"}
-
-
-def test_same_content_from_elsewhere_is_no_change(copy: ResourceCalls, ssh: SshServer) -> None:
-    inputs = {"connection": ssh.connection(), "source": file(Path("/old"), "same"), "remotePath": "/x"}
-    assert not copy.diff(inputs, {**inputs, "source": file(Path("/new"), "same")}).changed
-    assert copy.diff(inputs, {**inputs, "source": file(Path("/old"), "other")}).paths == {"source": "UPDATE"}
-
-
-def test_a_new_connection_alone_copies_nothing_again(copy: ResourceCalls, ssh: SshServer) -> None:
-    state = {"connection": ssh.connection(user="a"), "source": text("x"), "remotePath": "/x"}
-    assert copy.diff(state, {**state, "connection": ssh.connection(user="b")}).changed
-    copy.update(state, {**state, "connection": ssh.connection(user="b")})
-    assert ssh.connections == 0
-    copy.update(state, {**state, "source": text("y")})
-    assert (ssh.folder / "x").read_text() == "y"

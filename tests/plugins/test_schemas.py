@@ -42,7 +42,6 @@ def plugin(name: str, token: str) -> Any:
     ("name", "token", "module", "class_"),
     [
         ("command", "command:remote:Command", "remote/command.py", "CommandArgs"),
-        ("command", "command:remote:CopyToRemote", "remote/copy_to_remote.py", "CopyToRemoteArgs"),
         ("tls", "tls:index/privateKey:PrivateKey", "private_key.py", "PrivateKeyArgs"),
         ("cloudflare", "cloudflare:index/dnsRecord:DnsRecord", "dns_record.py", "DnsRecordArgs"),
     ],
@@ -135,6 +134,4 @@ def test_protocol_signatures_are_the_sdk_s() -> None:
     sdk = pulumi.runtime.rpc
     assert sdk._special_sig_key == ours.SIGNATURE
     assert sdk._special_secret_sig == ours.SECRET_SIGNATURE
-    assert sdk._special_asset_sig == ours.ASSET_SIGNATURE
-    assert sdk._special_archive_sig == ours.ARCHIVE_SIGNATURE
     assert ours.UNKNOWN_STRING == sdk.UNKNOWN
