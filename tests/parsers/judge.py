@@ -80,8 +80,10 @@ class Judge:
     def set_up(self) -> None:
         """Install mailhostctl as a host does."""
         digest = sha256(zipapp()).hexdigest()
-        upload = ["/usr/bin/python3", "-I", f"{self.folder}/mailhostctl", "--root", self.folder]
-        machines.run(self.machine.name, [*upload, "install", "--sha256", digest])
+        copy = ["/usr/bin/python3", "-I", f"{self.folder}/mailhostctl", "--root", self.folder]
+        machines.run(
+            self.machine.name, ["env", f"PATH={self.folder}/bin:{_PATH}", *copy, "install", "--sha256", digest]
+        )
 
     def install(self, packages: Iterable[str]) -> None:
         """Install the packages for real, nothing started; quick when they are there."""
