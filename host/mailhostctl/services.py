@@ -136,7 +136,9 @@ class Daemon(Service):
         return (Unit(self.unit),)
 
     def activate(self, before: str) -> None:
-        """Reloads where that is enough, else restarts; enables the unit."""
+        """Enables the unit, and reloads where that is enough, else restarts."""
+        # First, because enabling makes a unit's aliases: systemd loses the process of a unit that gets one as it runs.
+        _enable(*self.enabled())
         started = int(time.time())
         verb = "reload" if self.reload_is_enough(before) else "restart"
         if verb == "restart":
@@ -146,7 +148,6 @@ class Daemon(Service):
         done = run(["systemctl", verb, self.unit])
         if done.code != 0:
             raise MailhostError(f"systemctl {verb} {self.unit}: {done.said}\n{self.journal(started)}".rstrip())
-        _enable(*self.enabled())
 
     def ordered(self) -> tuple[str, ...]:
         """Its unit, and what its processes run in."""
@@ -396,6 +397,7 @@ class Metrics(Daemon):
         """Starts rsyslog with its new rule; at first the journal, which has to be told that there is one."""
         if not self.active():
             must(["systemctl", "try-restart", "systemd-journald.service"])
+        _enable(*self.enabled())
         must(["systemctl", "restart", "rsyslog.service"])
         super().activate(before)
         # A request of this moment may still hold the address.
