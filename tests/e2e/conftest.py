@@ -99,8 +99,6 @@ class Held:
     signer: str
     command_lines: str
     """Every process seen on the machine until the end of the first update."""
-    connections: int
-    """The most SSH connections seen at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,14 +185,11 @@ class _Watch:
     """What was seen so far."""
 
     command_lines: set[str] = field(default_factory=set)
-    connections: int = 0
 
     def look(self, machine: Machine) -> str:
         """Return the command lines of all processes on the machine."""
-        both = "ps -eo args; echo; ss -Hnt state established sport = :22"
-        processes, _, connections = machines.execute(machine.name, ["sh", "-c", both]).stdout.rpartition("\n\n")
+        processes = machines.execute(machine.name, ["ps", "-eo", "args"]).stdout
         self.command_lines.update(processes.splitlines())
-        self.connections = max(self.connections, len(connections.splitlines()))
         return processes
 
     def until_the_end(self, machine: Machine, running: "subprocess.Popen[str]") -> str:
@@ -226,5 +221,4 @@ def _held(machine: Machine, watch: _Watch) -> Held | None:
         listening=ask("ss", "-Hltn"),
         signer=ask("systemctl", "is-active", "opendkim"),
         command_lines="\n".join(sorted(watch.command_lines)),
-        connections=watch.connections,
     )
