@@ -255,6 +255,12 @@ QUEUE: Final = _warns(
     "Something refuses the host's mail, or cannot be reached.",
     "`postqueue -p` on the host names the reason of each.",
 )
+QUOTA: Final = _warns(
+    "host.quota",
+    "no mailbox holds more than its quota",
+    "Its mail is refused until some is deleted.",
+    "Raise the quota: `make mailbox STACK=… ADDRESS=… QUOTA=…`, then `pulumi up`; or let its user delete some.",
+)
 ON_DISK: Final = _stops(
     "host.certificate",
     "the served certificate is the one on disk",
@@ -305,7 +311,7 @@ DOCTOR: Final = (
     *(PTR, BLOCKLIST, POLICY_LIST),
     *(DOOR, CLOSED, BANNER, CLEARTEXT, TLS, CHAIN, SAME, DAYS, FLOOR, RELAY, DANE, MTA_STS),
     *(LOGIN, ROUND_TRIP, SIGNED, ALIGNED),
-    *(SSH, MEMORY, SERVICES, QUEUE, ON_DISK),
+    *(SSH, MEMORY, SERVICES, QUEUE, QUOTA, ON_DISK),
 )
 """What `make doctor` looks at, in the order of its table."""
 

@@ -310,7 +310,7 @@ class _Examination:
 
     def _host(self, answers: Mapping[str, Any]) -> Iterator[Finding]:
         if not self.options.ssh:
-            for check in (checks.SSH, checks.MEMORY, checks.SERVICES, checks.QUEUE, checks.ON_DISK):
+            for check in (checks.SSH, checks.MEMORY, checks.SERVICES, checks.QUEUE, checks.QUOTA, checks.ON_DISK):
                 yield skipped(check, "host", "the host is not to be asked: --no-ssh")
             return
         answer = answers["host"]
@@ -321,6 +321,7 @@ class _Examination:
         yield from (finding for finding in machine if finding.check is checks.MEMORY)
         yield from judge_host.services(facts, self.stack.deployed)
         yield judge_host.queue(facts)
+        yield judge_host.quota(facts)
         seen = [answer for key, answer in answers.items() if key.startswith("door ") and isinstance(answer, doors.Door)]
         yield judge_doors.on_disk(seen, str(facts.values.get("fingerprint") or ""))
 

@@ -15,6 +15,7 @@ from model.preflight import FREE_DISK
 _SKEW_SECONDS: Final = 60
 _GIGABYTE: Final = 1_000_000_000
 _LATE_SECONDS: Final = 3600
+_NAMED: Final = 5
 _OURS: Final[Mapping[int, frozenset[str]]] = {
     25: frozenset({"master", "smtpd", "postscreen"}),
     587: frozenset({"master", "smtpd"}),
@@ -112,6 +113,17 @@ def queue(facts: Facts) -> Finding:
         reason = next((entry["reason"] for entry in late if entry["reason"]), "no reason is given")
         return wrong(checks.QUEUE, "host", f"{len(late)} of {len(waiting)} wait for more than an hour", reason[:160])
     return ok(checks.QUEUE, "host", f"{len(waiting)} mails")
+
+
+def quota(facts: Facts) -> Finding:
+    """Judge whether mailboxes hold more than they may: an update that lowers a quota can only log it."""
+    full = facts.values.get("full")
+    if full is None:
+        return skipped(checks.QUOTA, "host", _reason(facts, "the quotas cannot be read"))
+    if full:
+        named = ", ".join(full[:_NAMED]) + ("" if len(full) <= _NAMED else f" and {len(full) - _NAMED} more")
+        return wrong(checks.QUOTA, "host", named, "the mailbox is over its quota")
+    return ok(checks.QUOTA, "host", "none is over it")
 
 
 def _reason(facts: Facts, otherwise: str) -> str:

@@ -109,6 +109,22 @@ def _queue() -> list[dict[str, Any]] | None:
     return found
 
 
+def _full() -> list[str] | None:
+    """Mailboxes that hold more than their quota; doveadm-quota(1) prints a line for each and kind, in KiB."""
+    text = _output("doveadm", "-f", "tab", "quota", "get", "-A")
+    if text is None:
+        return None
+    lines = [line.split("\t") for line in text.splitlines()]
+    at = {name.lower(): column for column, name in enumerate(lines[0] if lines else ())}
+    return [
+        words[at["username"]]
+        for words in lines[1:]
+        if words[at["type"]] == "STORAGE"
+        and words[at["limit"]].isdigit()
+        and int(words[at["value"]]) > int(words[at["limit"]])
+    ]
+
+
 def _release() -> dict[str, str]:
     """Of os-release(5)."""
     pairs = (line.partition("=") for line in Path("/etc/os-release").read_text().splitlines())
@@ -153,6 +169,7 @@ def collect(asked: dict[str, Any], only: Collection[str] | None = None) -> dict[
         "managed": lambda: Path("/var/lib/mailhost").is_dir(),
         "drift": lambda: json.loads(_output(_MAILHOSTCTL, "drift", stdin=asked["deployed"]) or ""),
         "queue": _queue,
+        "full": _full,
         "fingerprint": lambda: _fingerprint(asked["certificate"]),
     }
     for key, look in looks.items():

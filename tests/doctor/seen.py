@@ -167,6 +167,7 @@ def facts(**changes: Any) -> Facts:
         "names": {},
         "drift": drifted(),
         "queue": [],
+        "full": [],
     }
     return Facts(values={**values, **changes})
 

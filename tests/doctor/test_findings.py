@@ -354,6 +354,11 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
         checks.SERVICES,
         "the stack does not know it",
     ),
+    "a mailbox over its quota": (
+        lambda: host.quota(seen.facts(full=["bob@example.com"])),
+        checks.QUOTA,
+        "over its quota",
+    ),
     "mail that waits": (
         lambda: host.queue(seen.facts(queue=[{"arrived": 900_000, "reason": "connect to mx: timed out"}])),
         checks.QUEUE,

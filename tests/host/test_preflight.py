@@ -131,3 +131,19 @@ def test_few_settings_make_a_machine_look_again() -> None:
     assert preflight.asked(settings(services={"pop3": False, "imap": False}, dns={"ttl": 300})) == asked
     assert preflight.asked(settings(spam={"antivirus": True})) != asked
     assert preflight.asked(settings(preflight={"enabled": False})) is None
+
+
+def test_mailboxes_over_their_quota_are_facts(host: Host) -> None:
+    row = r"%s\tUser quota\t%s\t%s\t%s\t1\n"
+    rows = [
+        ("alice", "STORAGE", "20480", "10240"),
+        ("bob", "STORAGE", "5", "-"),
+        ("carol", "STORAGE", "20480", "20480"),
+    ]
+    rows.append(("dave", "MESSAGE", "9", "8"))
+    printed = "".join(row % cells for cells in rows)
+    host.play("doveadm", f"printf 'Username\\tQuota name\\tType\\tValue\\tLimit\\t%%%%\\n{printed}'\n")
+    asked = {"port25": [], "ipv6": False, "names": [], "certificate": "", "deployed": "", "timeout": 1}
+    assert facts.collect(asked, {"full"})["full"] == ["alice"]
+    host.play("doveadm", "exit 75\n")
+    assert facts.collect(asked, {"full"})["full"] is None
