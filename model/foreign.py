@@ -211,7 +211,7 @@ def _part(name: str, value: object) -> object:
 
 def taken_back(left: Conflict) -> str:
     """Say what becomes of a record that this stack made and the state does not know."""
-    return f"{_described(left.existing)}: {left.why}; it is deleted and made anew"
+    return f"{_described(left.existing)}: {left.why}; it is deleted and created again"
 
 
 def not_taken_back(left: Conflict, error: object) -> str:

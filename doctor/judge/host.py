@@ -44,7 +44,7 @@ def ssh(facts: Facts, where: str) -> Finding:
             "whether the machine runs, and at its firewall.",
         ),
         "host-key": (
-            "the machine was installed anew, `hostKey` is another machine's, or somebody stands between",
+            "the machine was reinstalled, `hostKey` is another machine's, or somebody stands between",
             "Compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the machine's console. Only if that is "
             "the key it shows, set `hostKey` to it.",
         ),

@@ -100,7 +100,7 @@ def use(root: Root, name: Name, issuer: Issuer, text: str, *, ttl: int) -> None:
 def announced(root: Root, name: Name, text: str) -> None:
     """Waits until the record of key `number`, the next one, is seen everywhere, and notes it; forgets former keys.
 
-    The note is made anew each time: this runs after the record was made, perhaps once more.
+    The note is written each time: this runs after the record was made, perhaps once more.
     """
     resolver.wait(root, resolver.read(text), timeout=300)
     with certificate.locked(root):

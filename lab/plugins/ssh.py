@@ -81,7 +81,7 @@ def _key_type(line: str) -> str | None:
 
 
 async def connect(connection: Mapping[str, Any], call: Call) -> "asyncssh.SSHClientConnection":
-    """Connect to the host, through its proxy when it has one. Whoever asks closes it, or the plugin's end does.
+    """Connect to the host, through its proxy when it has one. The caller closes it, or the end of the plugin does.
 
     Raises:
         Failure: the host cannot be reached, is another one, or refuses the login. No command ran.

@@ -310,7 +310,7 @@ BROKEN: Final[dict[str, tuple[Found, Check, str]]] = {
     "another host key": (
         lambda: host.ssh(Facts(error="the host shows another key", cause="host-key"), "root@203.0.113.13"),
         checks.SSH,
-        "installed anew",
+        "reinstalled",
     ),
     "no way in": (lambda: host.ssh(Facts(error="Permission denied", cause="agent"), "root"), checks.SSH, "no key"),
     "a deploy key that the host does not know": (

@@ -89,7 +89,7 @@ def test_what_this_stack_made_for_a_resource_that_is_created_now_is_stale(
     assert stale
     assert stale.left
     assert taken_back(stale) == (
-        f"{' '.join(existing)}: made by this stack for mail-it, which is created now; it is deleted and made anew"
+        f"{' '.join(existing)}: made by this stack for mail-it, which is created now; it is deleted and created again"
     )
     foreign = found(wanted, existing, mark="mailhost prod2 mail-it")
     assert foreign
