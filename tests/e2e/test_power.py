@@ -79,6 +79,7 @@ def test_a_power_cut_in_the_middle_of_a_change_is_undone_before_postfix_starts(h
     assert begun
     assert min(begun) > ended
     assert "ordering cycle" not in host.run("journalctl", "-b", "-o", "cat", "_PID=1")
+    assert host.run("systemctl", "is-active", "mailhost-filter-errors.path").strip() == "active"
     host.stack.preview("--expect-no-changes").must_pass()
 
 

@@ -66,7 +66,7 @@ CHANGES: Final = (
     commented("redis", "redis/redis.conf.j2", "/etc/redis/redis.conf"),
     Change(service="rspamd", settings={"spam": {"junk": 6.5}}, shown="rspamadm configdump actions"),
     commented("opendkim", "opendkim/TrustedHosts.j2", "/etc/opendkim/TrustedHosts"),
-    Change(service="postfix", settings={"messageSizeLimit": "20971520"}, shown="postconf -h message_size_limit"),
+    Change(service="postfix", settings={"messageSizeLimit": "23068672"}, shown="postconf -h message_size_limit"),
     Change(
         service="fail2ban",
         settings={"ban": {"allow": [GATEWAY6], "attempts": 7}},
@@ -276,4 +276,4 @@ def test_a_full_disk_changes_nothing_and_is_named(host: Host) -> None:
             assert "Traceback" not in failed.output
             assert host.damaged() == []
         host.stack.up().must_pass()
-        assert shown(host, POSTFIX).strip() == "20971520"
+        assert shown(host, POSTFIX).strip() == POSTFIX.settings["messageSizeLimit"]
