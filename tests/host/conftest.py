@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.host.scratch import Host
+from tests.host.test_crash import BEFORE, MAIN, OLD, Stage
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of our own is made in it
 
@@ -32,3 +33,14 @@ def host(scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     os.umask(umask)
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(params=["first apply", "second apply"])
+def stage(host: Host, scratch: Path, request: pytest.FixtureRequest) -> Stage:
+    """A host before its first apply of Postfix, or after it."""
+    host.write(MAIN, BEFORE[MAIN])
+    origin = BEFORE
+    if request.param == "second apply":
+        assert host.apply("postfix", OLD) == 0
+        origin = OLD
+    return Stage(host, scratch, origin)

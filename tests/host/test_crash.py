@@ -85,16 +85,6 @@ class Stage:
         assert not self.host.state("postfix/candidate").exists(), when
 
 
-@pytest.fixture(params=["first apply", "second apply"])
-def stage(host: Host, scratch: Path, request: pytest.FixtureRequest) -> Stage:
-    host.write(MAIN, BEFORE[MAIN])
-    origin = BEFORE
-    if request.param == "second apply":
-        assert host.apply("postfix", OLD) == 0
-        origin = OLD
-    return Stage(host, scratch, origin)
-
-
 APPLY = ["apply", "postfix"]
 REMOVE = ["remove", "postfix"]
 

@@ -12,20 +12,10 @@ import pytest
 from mailhostctl import durable
 from tests.host import crashes
 from tests.host.scratch import Host, bundle
-from tests.host.test_crash import APPLY, BEFORE, MAIN, NEW, OLD, PATHS, REMOVE, Stage
+from tests.host.test_crash import APPLY, MAIN, NEW, OLD, PATHS, REMOVE, Stage
 
 Capsys = pytest.CaptureFixture[str]
 Files = dict[str, str]
-
-
-@pytest.fixture(params=["first apply", "second apply"])
-def stage(host: Host, scratch: Path, request: pytest.FixtureRequest) -> Stage:
-    host.write(MAIN, BEFORE[MAIN])
-    origin = BEFORE
-    if request.param == "second apply":
-        assert host.apply("postfix", OLD) == 0
-        origin = OLD
-    return Stage(host, scratch, origin)
 
 
 def live(host: Host) -> Files:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,16 +15,6 @@ from tests.host.test_crash import APPLY, BEFORE, MAIN, NEW, OLD, REMOVE, Stage, 
 Capsys = pytest.CaptureFixture[str]
 BOOT = ["recover", "--boot"]
 POSTFIX = "postfix.service"
-
-
-@pytest.fixture(params=["first apply", "second apply"])
-def stage(host: Host, scratch: Path, request: pytest.FixtureRequest) -> Stage:
-    host.write(MAIN, BEFORE[MAIN])
-    origin = BEFORE
-    if request.param == "second apply":
-        assert host.apply("postfix", OLD) == 0
-        origin = OLD
-    return Stage(host, scratch, origin)
 
 
 def power_cut(host: Host) -> None:
